@@ -1,0 +1,60 @@
+"""``python -m knet.backends``: each backend computes a gradient, and says PASS or why it cannot."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+import knet
+import knet.numpy as knp
+from knet.core import device
+
+
+def check(name: str) -> str:
+    """Compute a gradient on every device of a backend; the device names. Raises whatever goes wrong."""
+    count = device.load_backend(name).device_count()
+    for index in range(count):
+        with knet.use_backend(f"{name}:{index}"):
+            x = knp.asarray([[1.0, 2.0], [3.0, 4.0]])
+            g = knet.grad(lambda x: (knp.tanh(x) @ x).sum())(x)
+        host = np.asarray(x)
+        y = np.tanh(host)
+        want = (1 - y * y) * host.sum(1) + y.sum(0)[:, None]
+        if not np.allclose(np.asarray(g), want, rtol=1e-5):
+            raise ArithmeticError(f"{name}:{index} computed {np.asarray(g).tolist()}, expected {want.tolist()}")
+    return ", ".join(f"{name}:{i}" for i in range(count))
+
+
+def main() -> int:
+    """Print one line for each backend; the exit status is 1 if the default backend fails."""
+    print(f"knet {knet.__version__}, python {sys.version.split()[0]}, numpy {np.__version__}{_versions()}")
+    failed = set()
+    for name in device.backend_names():
+        try:
+            print(f"PASS  {name:8} {check(name)}")
+        except Exception as e:  # whatever a driver or library does wrong is what this command is to report
+            failed.add(name)
+            print(f"FAIL  {name:8} {e}".replace("\n", "\n               "))
+    try:
+        default = device.default_device()
+    except knet.errors.DeviceError as e:
+        print(f"default: none: {e}")
+        return 1
+    print(f"default: {default} (KNET_BACKEND chooses)")
+    return int(default.backend.name in failed)
+
+
+def _versions() -> str:
+    found = []
+    for package in ("cupy-cuda13x", "cupy-cuda12x", "pyopencl"):
+        try:
+            found.append(f", {package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return "".join(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,3 @@
+"""The OpenCL backend. Its place in the house; not written yet, and loading it says so."""
+
+raise ImportError("the OpenCL backend is not part of this version of Knet yet")

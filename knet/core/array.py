@@ -1,0 +1,395 @@
+"""The array: a thin immutable handle on a backend's buffer, and the operators and methods that tracers share with it.
+
+``Array`` is what users see and test with isinstance: tracers are arrays too. ``DeviceArray`` is the one concrete class.
+Operators are installed by core.ops from the table of primitives; methods call ``namespace``, which is knet.numpy, set
+when that is imported, so that nothing here imports upwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from . import dtypes, errors
+from .aval import size_of
+
+
+class Array:
+    """Multi-dimensional array with one dtype, on one device. Immutable: ``x.at[i].set(v)`` returns a changed copy.
+
+    Built by :func:`knet.numpy.asarray`, ``zeros``, ``ones``, ``arange`` and their like. Speaks the array API standard,
+    NumPy's ``__array__`` and DLPack. Arrays compare elementwise and are not hashable.
+    """
+
+    __slots__ = ()
+    namespace: ClassVar[Any] = None
+    operators: ClassVar[dict[Any, Any]] = {}
+    __array_priority__ = 1000
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise errors.not_constructible()
+
+    # --- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the elements."""
+        raise NotImplementedError
+
+    @property
+    def device(self) -> Any:
+        """Where the array lives."""
+        raise NotImplementedError
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return size_of(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self.size * self.dtype.itemsize
+
+    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        return Array.namespace
+
+    # --- conversion ------------------------------------------------------------------------------------------------
+
+    def _host(self, wanted: str) -> np.ndarray[Any, Any]:
+        """Contents as a NumPy array; a tracer raises, naming what was wanted."""
+        raise NotImplementedError
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        host = self._host("numpy.asarray")
+        return np.array(host, dtype, copy=copy) if dtype is not None or copy else host
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # numpy_array * x arrives here: answer it as x.__rmul__ would. All else is a NumPy function given a Knet array.
+        operator = Array.operators.get(ufunc)
+        if method == "__call__" and operator is not None and len(inputs) == 2 and not kwargs:
+            if isinstance(inputs[0], (np.ndarray, np.generic)):
+                return operator(*inputs)
+        raise errors.ufunc_refused(ufunc.__name__, hasattr(Array.namespace, ufunc.__name__))
+
+    def item(self) -> Any:
+        """The only element, as a Python number."""
+        return self._single("item").item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self._host("tolist").tolist()
+
+    def _single(self, kind: str) -> np.ndarray[Any, Any]:
+        if self.size != 1:
+            raise errors.not_scalar(kind, self.shape)
+        return self._host(f"{kind}(x)").reshape(())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise errors.ambiguous_truth(self.shape)
+        return bool(self._host("bool(x)").reshape(()))
+
+    def __int__(self) -> int:
+        return int(self._single("int"))
+
+    def __float__(self) -> float:
+        return float(self._single("float"))
+
+    def __complex__(self) -> complex:
+        return complex(self._single("complex"))
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise errors.bad_index(self)
+        return int(self._single("int"))
+
+    def __format__(self, spec: str) -> str:
+        return format(self._single("format").item(), spec) if spec else str(self)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise errors.zero_dim_iteration("len(x)")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.shape:
+            raise errors.zero_dim_iteration("iter(x)")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any())
+
+    def __hash__(self) -> int:
+        raise errors.unhashable()
+
+    def to_device(self, device: Any, /, *, stream: Any = None) -> Array:
+        """The array on another device, such as "cuda:0" or "cpu"; itself if it is there already."""
+        return Array.namespace.to_device(self, device)
+
+    def block_until_ready(self) -> Array:
+        """The array itself, once its device has finished computing it."""
+        return self
+
+    # --- indexing --------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, index: Any) -> Array:
+        return Array.namespace.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise errors.immutable(index)
+
+    @property
+    def at(self) -> At:
+        """Indexed update: ``x.at[i].set(v)``, likewise ``add``, ``subtract``, ``multiply``, ``divide``, ``get``."""
+        return At(self)
+
+    def __matmul__(self, other: Any) -> Array:
+        return Array.namespace.matmul(self, other) if isinstance(other, OPERANDS) else NotImplemented
+
+    def __rmatmul__(self, other: Any) -> Array:
+        return Array.namespace.matmul(other, self) if isinstance(other, OPERANDS) else NotImplemented
+
+    # --- methods: the functions of the same names in knet.numpy ------------------------------------------------------
+
+    @property
+    def T(self) -> Array:
+        """Axes in reverse order."""
+        return Array.namespace.permute_dims(self, tuple(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Array:
+        """Last two axes exchanged."""
+        return Array.namespace.matrix_transpose(self)
+
+    def astype(self, dtype: Any, *, copy: bool = True) -> Array:
+        """Elements converted to another dtype."""
+        return Array.namespace.astype(self, dtype, copy=copy)
+
+    def reshape(self, *shape: Any) -> Array:
+        """Same elements in row-major order under another shape; one size may be -1."""
+        return Array.namespace.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Array:
+        """Axes permuted; without arguments, reversed."""
+        if not axes:
+            return self.T
+        return Array.namespace.permute_dims(self, tuple(axes[0] if len(axes) == 1 else axes))
+
+    def ravel(self) -> Array:
+        """All elements along one axis, in row-major order."""
+        return Array.namespace.reshape(self, (-1,))
+
+    def flatten(self) -> Array:
+        """All elements along one axis, in row-major order."""
+        return Array.namespace.reshape(self, (-1,))
+
+    def squeeze(self, axis: Any = None) -> Array:
+        """Without the axes of size 1."""
+        return Array.namespace.squeeze(self, axis)
+
+    def sum(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+        """Sum over axes; see knet.numpy.sum."""
+        return Array.namespace.sum(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+        """Product over axes; see knet.numpy.prod."""
+        return Array.namespace.prod(self, axis, dtype=dtype, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Mean over axes; see knet.numpy.mean."""
+        return Array.namespace.mean(self, axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+        """Variance over axes; see knet.numpy.var."""
+        return Array.namespace.var(self, axis, correction=correction, keepdims=keepdims)
+
+    def std(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+        """Standard deviation over axes; see knet.numpy.std."""
+        return Array.namespace.std(self, axis, correction=correction, keepdims=keepdims)
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Maximum over axes; see knet.numpy.max."""
+        return Array.namespace.max(self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Minimum over axes; see knet.numpy.min."""
+        return Array.namespace.min(self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
+        """Index of the first maximum; see knet.numpy.argmax."""
+        return Array.namespace.argmax(self, axis, keepdims=keepdims)
+
+    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
+        """Index of the first minimum; see knet.numpy.argmin."""
+        return Array.namespace.argmin(self, axis, keepdims=keepdims)
+
+    def any(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Whether any element is true; see knet.numpy.any."""
+        return Array.namespace.any(self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None, *, keepdims: bool = False) -> Array:
+        """Whether all elements are true; see knet.numpy.all."""
+        return Array.namespace.all(self, axis, keepdims=keepdims)
+
+    def dot(self, other: Any) -> Array:
+        """Dot product; see knet.numpy.dot."""
+        return Array.namespace.dot(self, other)
+
+    def clip(self, min: Any = None, max: Any = None) -> Array:
+        """Elements limited to [min, max]; see knet.numpy.clip."""
+        return Array.namespace.clip(self, min, max)
+
+    def round(self, decimals: int = 0) -> Array:
+        """Elements rounded to even; see knet.numpy.round."""
+        return Array.namespace.round(self, decimals)
+
+    def cumsum(self, axis: int | None = None) -> Array:
+        """Cumulative sum; see knet.numpy.cumsum."""
+        return Array.namespace.cumsum(self, axis)
+
+
+class DeviceArray(Array):
+    """An array whose elements are in a buffer of a backend."""
+
+    __slots__ = ("__weakref__", "_buffer", "_device")
+    _buffer: Any
+    _device: Any
+
+    def __init__(self, buffer: Any, device: Any) -> None:
+        self._buffer = buffer
+        self._device = device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._buffer.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._buffer.dtype
+
+    @property
+    def device(self) -> Any:
+        return self._device
+
+    def _host(self, wanted: str) -> np.ndarray[Any, Any]:
+        host = np.asarray(self._device.backend.to_host(self._buffer))
+        if host.flags.writeable:
+            host = host.view()
+            host.flags.writeable = False
+        return host
+
+    def block_until_ready(self) -> Array:
+        self._device.backend.synchronize(self._device)
+        return self
+
+    def __repr__(self) -> str:
+        text = repr(self._host("repr(x)"))
+        text = "Array" + text[len("array") :]
+        if "dtype=" in text or self.dtype in (dtypes.int64, dtypes.bool_):
+            return text
+        return f"{text[:-1]}, dtype={self.dtype})"
+
+    def __str__(self) -> str:
+        return str(self._host("str(x)"))
+
+    def __dlpack__(self, **options: Any) -> Any:
+        # A view that NumPy holds to be writeable: DLPack cannot mark memory as read-only in its older versions.
+        return np.asarray(self._device.backend.to_host(self._buffer)).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return np.asarray(self._device.backend.to_host(self._buffer)).__dlpack_device__()
+
+    def __reduce__(self) -> Any:
+        # Saved on one device, loaded on whichever is the default then.
+        return _restore, (np.array(self._host("pickle")),)
+
+    def __copy__(self) -> DeviceArray:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> DeviceArray:
+        return self
+
+
+class At:
+    """``x.at``; indexing it names the elements that the next method reads or changes."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def __getitem__(self, index: Any) -> AtIndex:
+        return AtIndex(self.array, index)
+
+
+class AtIndex:
+    """``x.at[index]``; each method returns a new array and leaves x as it is. Repeated indices of add all count."""
+
+    __slots__ = ("array", "index")
+
+    def __init__(self, array: Array, index: Any) -> None:
+        self.array = array
+        self.index = index
+
+    def get(self) -> Array:
+        """``x[index]``."""
+        return self.array[self.index]
+
+    def set(self, value: Any) -> Array:
+        """Copy of x with ``x[index] = value``; of repeated indices the last one counts."""
+        return Array.namespace.index_set(self.array, self.index, value)
+
+    def add(self, value: Any) -> Array:
+        """Copy of x with value added at the index; repeated indices add up."""
+        return Array.namespace.index_add(self.array, self.index, value)
+
+    def subtract(self, value: Any) -> Array:
+        """Copy of x with value subtracted at the index; repeated indices add up."""
+        return Array.namespace.index_add(self.array, self.index, -Array.namespace.asarray(value))
+
+    def multiply(self, value: Any) -> Array:
+        """Copy of x with the elements at the index multiplied; each index should occur once."""
+        return self.set(self.get() * value)
+
+    def divide(self, value: Any) -> Array:
+        """Copy of x with the elements at the index divided; each index should occur once."""
+        return self.set(self.get() / value)
+
+
+def install_operators(operators: Sequence[tuple[str, Any, bool]], ufuncs: dict[Any, Any]) -> None:
+    """Give arrays and tracers their operators: rows of (method, function of arrays, whether the operands are swapped)."""
+    for method, function, swapped in operators:
+        setattr(Array, method, _swapped(function) if swapped else function)
+    Array.operators = ufuncs
+
+
+def _swapped(function: Any) -> Any:
+    def operator(self: Array, other: Any) -> Any:
+        return function(other, self)
+
+    return operator
+
+
+OPERANDS = (Array, bool, int, float, complex, np.ndarray, np.generic)
+
+
+def _restore(host: np.ndarray[Any, Any]) -> Any:
+    return Array.namespace.asarray(host)

@@ -1,0 +1,272 @@
+"""Backends by name, devices, the default device, and evaluation: the trace at level 0.
+
+A backend is a module with an object ``backend`` that satisfies :class:`Backend`. Knet's own are found in ``_BUILT_IN``,
+a third party's through the entry-point group ``knet.backends``. One is imported when its name is first used, never
+before: ``import knet`` probes no device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import dtypes, errors
+from .array import Array, DeviceArray
+from .trace import bottom
+
+_BUILT_IN = {
+    "cpu": "knet.backends.cpu",
+    "cuda": "knet.backends.cuda",
+    "opencl": "knet.backends.opencl",
+}
+
+
+class Backend(Protocol):
+    """What core asks of a backend. A buffer is whatever the backend likes, with ``shape`` and ``dtype``."""
+
+    name: str
+
+    def device_count(self) -> int:
+        """Number of devices; raises DeviceError with the reason where there is none."""
+
+    def kernel(self, primitive: Any) -> Any:
+        """Function of buffers and parameters that returns a buffer (a tuple for several), or None without a kernel."""
+
+    def from_host(self, array: np.ndarray[Any, Any], device: Device) -> Any:
+        """Buffer with the contents of a NumPy array; may share its memory."""
+
+    def to_host(self, buffer: Any) -> np.ndarray[Any, Any]:
+        """NumPy array with the contents of a buffer; may share its memory; waits for the device."""
+
+    def scalar(self, value: Any, dtype: np.dtype[Any], device: Device) -> Any:
+        """Operand for a Python scalar: a 0-d buffer, or what kernels take in its place."""
+
+    def cast(self, buffer: Any, dtype: np.dtype[Any]) -> Any:
+        """Buffer converted to another dtype."""
+
+    def synchronize(self, device: Device) -> None:
+        """Wait until all work on the device is done."""
+
+
+class Device:
+    """One device of a backend, printed as ``cpu:0``. ``kernels`` maps a primitive to its kernel."""
+
+    __slots__ = ("backend", "index", "kernels")
+
+    def __init__(self, backend: Any, index: int, kernels: Any) -> None:
+        self.backend = backend
+        self.index = index
+        self.kernels = kernels
+
+    def __repr__(self) -> str:
+        return f"{self.backend.name}:{self.index}"
+
+    def __reduce__(self) -> Any:
+        return get_device, (repr(self),)
+
+
+class _Kernels(dict):  # type: ignore[type-arg]
+    """Kernels of a backend, each looked up when first called; absent ones run their body on the host."""
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__()
+        self.backend = backend
+
+    def __missing__(self, primitive: Any) -> Any:
+        kernel = self.backend.kernel(primitive) or self._fall_back(primitive)
+        self[primitive] = kernel
+        return kernel
+
+    def _fall_back(self, primitive: Any) -> Any:
+        backend, policy = self.backend, os.environ.get("KNET_FALLBACK", "warn")
+        if policy == "error":
+            raise errors.missing_kernel(primitive.name, backend.name)
+        if policy == "warn":
+            warnings.warn(
+                f"{primitive.name}: no kernel on {backend.name}; computed on the host (said once; KNET_FALLBACK=silent "
+                f"hides this, KNET_FALLBACK=error forbids it)",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+
+        def on_host(*buffers: Any, **params: Any) -> Any:
+            out = primitive.body(*map(backend.to_host, buffers), **params)
+            device = default_device()
+            if primitive.multiple:
+                return tuple(backend.from_host(np.asarray(y), device) for y in out)
+            return backend.from_host(np.asarray(out), device)
+
+        return on_host
+
+
+def backend_names() -> list[str]:
+    """Names of all backends, built in and plugged in, without importing any."""
+    return [*_BUILT_IN, *(n for n in _entry_points() if n not in _BUILT_IN)]
+
+
+@functools.cache
+def _entry_points() -> dict[str, Any]:
+    from importlib.metadata import entry_points  # deferred: 10 ms that only a look-up by name needs
+
+    return {entry.name: entry for entry in entry_points(group="knet.backends")}
+
+
+@functools.cache
+def load_backend(name: str) -> Any:
+    """The backend of this name, imported on first use.
+
+    Raises:
+      DeviceError: no such backend, or its library cannot be imported.
+    """
+    if name in _BUILT_IN:
+        module = _BUILT_IN[name]
+    elif name in _entry_points():
+        module = _entry_points()[name].value.partition(":")[0]
+    else:
+        raise errors.unknown_backend(name, backend_names())
+    try:
+        return importlib.import_module(module).backend
+    except ImportError as e:
+        raise errors.backend_unavailable(name, str(e)) from e
+
+
+@functools.cache
+def _kernels(name: str) -> _Kernels:
+    return _Kernels(load_backend(name))
+
+
+@functools.cache
+def get_device(name: str) -> Device:
+    """Device for "cpu", "cuda:1", "opencl:0"; without a number, the first.
+
+    Raises:
+      DeviceError: unknown backend, or no such device.
+    """
+    backend_name, _, number = name.partition(":")
+    if not number:
+        return get_device(f"{backend_name}:0")
+    backend = load_backend(backend_name)
+    count = backend.device_count()
+    if not number.isdecimal() or int(number) >= count:
+        raise errors.unknown_device(name, count)
+    return Device(backend, int(number), _kernels(backend_name))
+
+
+_default: list[Device] = []
+_override: ContextVar[Device | None] = ContextVar("knet_device", default=None)
+
+
+def default_device() -> Device:
+    """Where new arrays go: the innermost use_backend, else set_backend's, else KNET_BACKEND's, else the CPU."""
+    device = _override.get()
+    if device is None:
+        if not _default:
+            _default.append(get_device(os.environ.get("KNET_BACKEND") or "cpu"))
+        device = _default[0]
+    return device
+
+
+def set_backend(name: str) -> None:
+    """Make "cpu", "cuda", "opencl" or one of their devices ("cuda:1") the default of the process.
+
+    Raises:
+      DeviceError: unknown name, missing library, or no such device; the default stays as it was.
+
+    Example:
+      >>> import knet
+      >>> knet.set_backend("cpu")
+    """
+    _default[:] = [get_device(name)]
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[Device]:
+    """Context in which new arrays go to another backend or device; local to the thread or task.
+
+    Example:
+      >>> import knet
+      >>> with knet.use_backend("cpu") as device:
+      ...     print(device)
+      cpu:0
+    """
+    token = _override.set(get_device(name))
+    try:
+        yield default_device()
+    finally:
+        _override.reset(token)
+
+
+def as_device(device: Any) -> Device:
+    """Device for a Device, a name, or None (the default)."""
+    if device is None:
+        return default_device()
+    return device if isinstance(device, Device) else get_device(str(device))
+
+
+# --- values in and out ----------------------------------------------------------------------------------------------
+
+
+def from_numpy(array: np.ndarray[Any, Any], device: Device | None = None) -> DeviceArray:
+    """Array on a device with the contents of a NumPy array (shared where the device allows)."""
+    device = device or default_device()
+    return DeviceArray(device.backend.from_host(array, device), device)
+
+
+def as_array(x: Any, where: str = "asarray") -> Array:
+    """Array for anything that an operation accepts as an operand: an array, a Python or NumPy number, a NumPy array.
+
+    Lists are refused here, as in JAX, because converting them in every operation hides cost; knet.numpy.asarray takes
+    them.
+    """
+    if isinstance(x, Array):
+        return x
+    if isinstance(x, (bool, int, float, complex)):
+        return from_numpy(np.asarray(x, dtypes.of_scalar(x)))
+    if isinstance(x, (np.ndarray, np.generic)):
+        return from_numpy(np.asarray(x, dtypes.canonical(x.dtype)))
+    if hasattr(x, "__array__") and not isinstance(x, (list, tuple)):
+        host = np.asarray(x)
+        return from_numpy(host.astype(dtypes.canonical(host.dtype), copy=False))
+    raise errors.not_an_array(where, x)
+
+
+def to_device(x: Array, device: Any) -> Array:
+    """The array on another device; itself if it is there already. Tracers pass through the primitive of that name."""
+    target = as_device(device)
+    if x.device is target:
+        return x
+    assert isinstance(x, DeviceArray)
+    return from_numpy(x._device.backend.to_host(x._buffer), target)
+
+
+def _evaluate(primitive: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
+    """Level 0: convert what is not an array yet, then run the kernel."""
+    if not primitive.scalars:
+        for x in args:
+            if type(x) is not DeviceArray:
+                args = [as_array(x, primitive.name) for x in args]
+                break
+    else:
+        arrays = False
+        for x in args:
+            if type(x) is DeviceArray:
+                arrays = True
+            elif not isinstance(x, (bool, int, float, complex)):
+                # Not an array and not a scalar: convert whatever it is. The loop above stays short for the common case.
+                args = [x if isinstance(x, (bool, int, float, complex)) else as_array(x, primitive.name) for x in args]
+                arrays = True
+                break
+        if not arrays:
+            args = [as_array(x) for x in args]
+    return primitive.evaluate(args, params)
+
+
+bottom.process = _evaluate

@@ -1,0 +1,477 @@
+"""Exception types, and one function for each message.
+
+A message says where (the operation and its arguments), what came, which rule that breaks, and the fix in the user's
+code. Call sites read ``raise errors.broadcast(...)``; ``tests/core/test_errors.py`` produces every text.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+__all__ = [
+    "DTypeError",
+    "DeviceError",
+    "KnetError",
+    "MissingKernel",
+    "NotDifferentiable",
+    "OutOfMemory",
+    "ShapeError",
+    "TracerError",
+    "TreeError",
+]
+
+
+class KnetError(Exception):
+    """Base of every error that Knet raises on purpose."""
+
+
+class ShapeError(KnetError, ValueError):
+    """Shapes, axes or sizes that do not fit."""
+
+
+class IndexOutOfBounds(KnetError, IndexError):
+    """An index outside its axis."""
+
+
+class DTypeError(KnetError, TypeError):
+    """A data type that the operation does not accept."""
+
+
+class TreeError(KnetError, ValueError):
+    """Pytrees whose structures differ, or a leaf that is no array."""
+
+
+class DeviceError(KnetError, RuntimeError):
+    """A backend or device that is absent, unknown, or mixed with another."""
+
+
+class NotDifferentiable(KnetError, TypeError):
+    """An operation without a derivative stands between input and output."""
+
+
+class MissingKernel(KnetError, NotImplementedError):
+    """A backend has no kernel for a primitive."""
+
+
+class TracerError(KnetError, TypeError):
+    """A tracer was used where a value is needed, or after its trace had ended."""
+
+
+class OutOfMemory(KnetError, MemoryError):
+    """A device has no room for a buffer."""
+
+
+def describe(x: Any) -> str:
+    """Short text for an operand: dtype and shape of an array, the value of a scalar."""
+    shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+    if shape is None or dtype is None:
+        return f"{type(x).__name__} {x!r}"[:60]
+    return f"{dtype} {list(shape)}"
+
+
+def _call(name: str, argnames: Sequence[str]) -> str:
+    return f"{name}({', '.join(argnames)})"
+
+
+def _operands(argnames: Sequence[str], args: Sequence[Any]) -> str:
+    return ", ".join(f"{n} is {describe(a)}" for n, a in zip(argnames, args, strict=False))
+
+
+def _suggest(name: str, valid: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(valid), n=1)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
+# --- shapes ---------------------------------------------------------------------------------------------------------
+
+
+def broadcast(name: str, argnames: Sequence[str], args: Sequence[Any]) -> ShapeError:
+    return ShapeError(
+        f"{_call(name, argnames)}: {_operands(argnames, args)}: shapes do not broadcast; aligned from the right, two "
+        f"sizes must be equal or one of them 1.\n  fix: reshape or transpose an operand, or insert axes with x[:, None]."
+    )
+
+
+def matmul(x: Any, w: Any) -> ShapeError:
+    xs, ws = list(x.shape), list(w.shape)
+    if not xs or not ws:
+        return ShapeError(
+            f"matmul(x, w): x {xs} and w {ws}: both operands need at least one axis.\n  fix: use x * w for scalars."
+        )
+    row = len(ws) - 2
+    if xs[-1] != ws[row if row >= 0 else 0]:
+        axis = "second-to-last axis" if len(ws) > 1 else "only axis"
+        if len(ws) > 1 and xs[-1] == ws[-1]:
+            fix = "matmul(x, w.mT), or store w as [in, out]."
+        elif len(xs) > 1 and xs[-2] == ws[max(row, 0)]:
+            fix = "matmul(x.mT, w)."
+        else:
+            fix = f"give w {xs[-1]} rows, or check the features of x."
+        return ShapeError(
+            f"matmul(x, w): x {xs} and w {ws} do not fit: x's last axis ({xs[-1]}) must equal w's {axis} "
+            f"({ws[row if row >= 0 else 0]}).\n  fix: {fix}"
+        )
+    return ShapeError(
+        f"matmul(x, w): the batch axes of x {xs} and w {ws} do not broadcast.\n"
+        f"  fix: make all axes but the last two equal, or 1."
+    )
+
+
+def reshape(old: Sequence[int], new: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"reshape(x, shape): x {list(old)} cannot take shape {list(new)}: the number of elements must stay the same, "
+        f"and at most one size may be -1.\n  fix: choose sizes whose product is {_product(old)}."
+    )
+
+
+def _product(shape: Sequence[int]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size
+
+
+def axis_out_of_range(name: str, axis: Any, ndim: int) -> ShapeError:
+    rule = f"must lie in [{-ndim}, {ndim - 1}]" if ndim else "does not exist: x is a scalar"
+    return ShapeError(f"{name}(x, axis): axis {axis} for x with {ndim} axes: an axis {rule}.\n  fix: correct axis=.")
+
+
+def repeated_axis(name: str, axis: Any) -> ShapeError:
+    return ShapeError(f"{name}(x, axis): axis={axis} names an axis twice: axes must be distinct.\n  fix: drop one.")
+
+
+def empty_reduction(name: str, shape: Sequence[int], axis: Any) -> ShapeError:
+    return ShapeError(
+        f"{name}(x, axis): x {list(shape)} is empty along axis {axis}: {name} of no elements is undefined.\n"
+        f"  fix: check x.size first, or reduce along another axis."
+    )
+
+
+def permutation(axes: Any, ndim: int) -> ShapeError:
+    return ShapeError(
+        f"permute_dims(x, axes): axes={axes} for x with {ndim} axes: axes must be a permutation of 0..{ndim - 1}.\n"
+        f"  fix: name each axis once."
+    )
+
+
+def broadcast_to(old: Sequence[int], new: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"broadcast_to(x, shape): x {list(old)} does not broadcast to {list(new)}: aligned from the right, each size of "
+        f"x must be 1 or equal.\n  fix: reshape x first."
+    )
+
+
+def squeeze(shape: Sequence[int], axis: int) -> ShapeError:
+    return ShapeError(
+        f"squeeze(x, axis): axis {axis} of x {list(shape)} has size {shape[axis]}: only axes of size 1 can go.\n"
+        f"  fix: x[..., 0] picks one element along an axis; mean or sum reduces it."
+    )
+
+
+def concatenate(shapes: Sequence[Sequence[int]], axis: int) -> ShapeError:
+    return ShapeError(
+        f"concatenate(arrays, axis={axis}): shapes {[list(s) for s in shapes]}: all must be equal except along axis "
+        f"{axis}.\n  fix: reshape the odd one out."
+    )
+
+
+def no_arrays(name: str) -> ShapeError:
+    return ShapeError(f"{name}(arrays): an empty list: at least one array is needed.\n  fix: pass one or more arrays.")
+
+
+def einsum(spec: str, reason: str) -> ShapeError:
+    return ShapeError(f"einsum({spec!r}, ...): {reason}.\n  fix: write one letter for each axis of each operand.")
+
+
+def conv(name: str, reason: str, x: Sequence[int], w: Sequence[int], fix: str) -> ShapeError:
+    return ShapeError(f"{name}(x, w): x {list(x)} and w {list(w)}: {reason}.\n  fix: {fix}.")
+
+
+def window(name: str, reason: str, shape: Sequence[int], fix: str) -> ShapeError:
+    return ShapeError(f"{name}(x): x {list(shape)}: {reason}.\n  fix: {fix}.")
+
+
+def shape_argument(name: str, argument: str, value: Any, rule: str, fix: str) -> ShapeError:
+    return ShapeError(f"{name}: {argument}={value!r}: {rule}.\n  fix: {fix}.")
+
+
+def too_many_indices(shape: Sequence[int], count: int) -> IndexOutOfBounds:
+    return IndexOutOfBounds(
+        f"x[...]: {count} indices for x {list(shape)}, which has {len(shape)} axes.\n  fix: drop an index."
+    )
+
+
+def index_out_of_bounds(index: Any, size: int, axis: int) -> IndexOutOfBounds:
+    return IndexOutOfBounds(
+        f"x[...]: index {index} on axis {axis} of size {size}: an index must lie in [{-size}, {size - 1}].\n"
+        f"  fix: correct the index, or clip it with knet.numpy.clip."
+    )
+
+
+def bad_index(index: Any) -> DTypeError:
+    return DTypeError(
+        f"x[...]: index {describe(index)}: an index is an integer, a slice, None, ..., or an array of integers or "
+        f"booleans.\n  fix: convert it with .astype('int64')."
+    )
+
+
+def mask_shape(mask: Sequence[int], shape: Sequence[int], axis: int) -> IndexOutOfBounds:
+    return IndexOutOfBounds(
+        f"x[mask]: mask {list(mask)} on x {list(shape)} from axis {axis}: a mask must have the sizes of the axes that it "
+        f"selects from.\n  fix: build the mask from x itself, such as x > 0."
+    )
+
+
+def update_shape(update: Sequence[int], target: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"x.at[index].set(value): value {list(update)} does not broadcast to the selected {list(target)}.\n"
+        f"  fix: reshape the value."
+    )
+
+
+# --- data types -----------------------------------------------------------------------------------------------------
+
+
+def unsupported_dtype(name: str, argnames: Sequence[str], args: Sequence[Any], accepted: str) -> DTypeError:
+    return DTypeError(
+        f"{_call(name, argnames)}: {_operands(argnames, args)}: {name} accepts {accepted}.\n"
+        f"  fix: convert with x.astype(...)."
+    )
+
+
+def no_promotion(a: Any, b: Any) -> DTypeError:
+    return DTypeError(
+        f"promotion: {a} with {b}: no data type holds both exactly.\n  fix: convert one operand with x.astype(...)."
+    )
+
+
+def not_an_array(where: str, value: Any) -> DTypeError:
+    return DTypeError(
+        f"{where}: {type(value).__name__} {value!r:.60}: an array, a number, or a list of numbers is needed.\n"
+        f"  fix: pass data that numpy.asarray turns into numbers."
+    )
+
+
+def ragged(value: Any, reason: str) -> ShapeError:
+    return ShapeError(f"asarray: {value!r:.80}: {reason}.\n  fix: give every row the same length.")
+
+
+# --- differentiation ------------------------------------------------------------------------------------------------
+
+
+def integer_argument(where: str, dtype: Any) -> DTypeError:
+    return DTypeError(
+        f"grad: {where} is {dtype}: derivatives are defined for floating-point arguments only.\n"
+        f"  fix: pass 3.0 for 3, x.astype('float32') for x, or leave the argument out of argnums."
+    )
+
+
+def leaf_not_array(where: str, value: Any) -> TreeError:
+    return TreeError(
+        f"grad: {where} is {type(value).__name__} {value!r:.40}: every leaf of a differentiated argument must be an "
+        f"array or a number.\n  fix: keep strings, functions and other objects outside of the parameters."
+    )
+
+
+def argnums(numbers: Any, count: int) -> ShapeError:
+    return ShapeError(
+        f"grad: argnums={numbers} but the function was called with {count} positional argument"
+        f"{'' if count == 1 else 's'}: argnums counts positional arguments from 0.\n"
+        f"  fix: pass the argument by position, or correct argnums."
+    )
+
+
+def non_scalar_loss(name: str, value: Any) -> ShapeError:
+    shape = list(value.shape)
+    if _product(shape) == 1:
+        hint = "return loss.reshape(()), or loss.sum()"
+    else:
+        hint = "reduce it with .mean() or .sum(), or use knet.vjp for an array-valued function"
+    return ShapeError(
+        f"grad({name}): the function returned {describe(value)}: grad needs a scalar, shape [].\n  fix: {hint}."
+    )
+
+
+def non_array_loss(name: str, value: Any) -> TreeError:
+    hint = (
+        "return the loss alone, or use has_aux=True to return (loss, aux)"
+        if isinstance(value, tuple)
+        else "return the loss as an array"
+    )
+    return TreeError(
+        f"grad({name}): the function returned a {type(value).__name__}: grad needs one scalar array.\n  fix: {hint}."
+    )
+
+
+def aux_pair(name: str, value: Any) -> TreeError:
+    return TreeError(
+        f"grad({name}, has_aux=True): the function returned {type(value).__name__}: it must return a pair (loss, aux)."
+        f"\n  fix: return loss, aux; or drop has_aux."
+    )
+
+
+def integer_loss(name: str, value: Any) -> DTypeError:
+    return DTypeError(
+        f"grad({name}): the function returned {describe(value)}: a loss must be floating-point.\n"
+        f"  fix: compute the loss with float arrays; argmax, comparisons and rounding have no derivative."
+    )
+
+
+def no_rule(name: str, argname: str, reason: str) -> NotDifferentiable:
+    return NotDifferentiable(
+        f"{name}: no derivative with respect to {argname}: {reason}.\n"
+        f"  fix: wrap the argument in knet.stop_gradient(...) if no gradient should flow through it."
+    )
+
+
+def wrong_cotangent(name: str, argname: str, got: Any, want: Any) -> ShapeError:
+    return ShapeError(
+        f"{name}: the derivative with respect to {argname} returned {describe(got)} for an input of {describe(want)}: "
+        f"a cotangent has the shape and dtype of its primal.\n  fix: correct the rule of {name}."
+    )
+
+
+def cotangent_mismatch(where: str, got: Any, want: Any) -> ShapeError:
+    return ShapeError(
+        f"vjp: the cotangent {where} is {describe(got)}, the output there is {describe(want)}: they must agree in shape "
+        f"and dtype.\n  fix: build the cotangent with knet.numpy.ones_like(output)."
+    )
+
+
+def leaked_tracer(kind: str, function: str, where: str) -> TracerError:
+    return TracerError(
+        f"{kind}: a traced value of {function} ({where}) was used after its transformation had ended: it leaked out "
+        f"through a global, an attribute or a closure.\n  fix: return the value from the function (grad has "
+        f"has_aux=True for that) instead of storing it."
+    )
+
+
+def tracer_to_host(kind: str, wanted: str, function: str, what: str) -> TracerError:
+    return TracerError(
+        f"{wanted}: {what} is a traced value of {kind}({function}): a NumPy array made of it would silently drop its "
+        f"derivative.\n  fix: use the function of the same name from knet.numpy, or knet.stop_gradient(x) first, "
+        f"which gives a plain array."
+    )
+
+
+def ufunc_refused(ufunc: str, known: bool) -> TracerError:
+    fix = f"call knet.numpy.{ufunc}" if known else "use functions of knet.numpy, or convert with numpy.asarray(x) first"
+    return TracerError(
+        f"numpy.{ufunc}: a Knet array was passed to a NumPy function: NumPy would leave the device and the trace.\n"
+        f"  fix: {fix}."
+    )
+
+
+def ambiguous_truth(shape: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"bool(x): x {list(shape)} has {_product(shape)} elements: the truth of an array needs exactly one.\n"
+        f"  fix: use knet.numpy.any(x) or knet.numpy.all(x)."
+    )
+
+
+def not_scalar(kind: str, shape: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"{kind}(x): x {list(shape)}: only an array of one element converts to a Python {kind}.\n"
+        f"  fix: index it, x[0], or reduce it, x.sum()."
+    )
+
+
+def zero_dim_iteration(what: str) -> DTypeError:
+    return DTypeError(
+        f"{what}: a 0-d array has no axis to iterate over.\n  fix: use the value itself, or x.reshape(-1)."
+    )
+
+
+def immutable(index: Any) -> DTypeError:
+    return DTypeError(
+        f"x[{_index_text(index)}] = value: Knet arrays are immutable.\n  fix: x = x.at[{_index_text(index)}].set(value)."
+    )
+
+
+def _index_text(index: Any) -> str:
+    if isinstance(index, tuple):
+        return ", ".join(map(_index_text, index))
+    if isinstance(index, slice):
+        parts = ["" if v is None else str(v) for v in (index.start, index.stop)]
+        return ":".join(parts) + ("" if index.step is None else f":{index.step}")
+    return "..." if index is Ellipsis else repr(index) if isinstance(index, int) else "index"
+
+
+def unhashable() -> DTypeError:
+    return DTypeError(
+        "hash(x): arrays compare by value and elementwise, so they have no hash.\n"
+        "  fix: use id(x), or a tuple of Python numbers, x.tolist(), as a key."
+    )
+
+
+def not_constructible() -> DTypeError:
+    return DTypeError(
+        "Array(...): arrays are not built from their class.\n  fix: knet.numpy.asarray(data), or zeros, ones, arange."
+    )
+
+
+# --- trees ----------------------------------------------------------------------------------------------------------
+
+
+def tree_mismatch(where: str, got: Any, want: Any, fix: str) -> TreeError:
+    return TreeError(f"{where}: the structures differ: {got} where {want} is expected.\n  fix: {fix}.")
+
+
+# --- devices --------------------------------------------------------------------------------------------------------
+
+
+def unknown_backend(name: str, valid: Sequence[str]) -> DeviceError:
+    return DeviceError(
+        f"backend {name!r}: unknown; the backends are {', '.join(map(repr, valid))}.\n"
+        f"  fix: {_suggest(name.partition(':')[0], valid)}Set KNET_BACKEND or call knet.set_backend with one of these."
+    )
+
+
+def backend_unavailable(name: str, reason: str) -> DeviceError:
+    return DeviceError(
+        f"backend {name!r}: cannot be loaded: {reason}.\n"
+        f"  fix: run python -m knet.backends to see what each backend needs, or use KNET_BACKEND=cpu."
+    )
+
+
+def unknown_device(name: str, count: int) -> DeviceError:
+    return DeviceError(
+        f"device {name!r}: this backend has {count} device{'' if count == 1 else 's'}, numbered from 0.\n"
+        f"  fix: use an index below {count}."
+    )
+
+
+def mixed_devices(name: str, argnames: Sequence[str], args: Sequence[Any]) -> DeviceError:
+    places = ", ".join(
+        f"{n} is on {a.device}" for n, a in zip(argnames, args, strict=False) if getattr(a, "device", None) is not None
+    )
+    return DeviceError(
+        f"{_call(name, argnames)}: {places}: all operands must be on one device.\n"
+        f"  fix: move one of them with x.to_device(...)."
+    )
+
+
+def missing_kernel(name: str, backend: str) -> MissingKernel:
+    return MissingKernel(
+        f"{name}: the {backend} backend has no kernel for it, and KNET_FALLBACK=error forbids the host.\n"
+        f"  fix: set KNET_FALLBACK=warn to compute it on the host."
+    )
+
+
+def probability(name: str, argument: str, value: Any) -> ShapeError:
+    return ShapeError(
+        f"{name}: {argument}={value!r}: it must be a probability, 0 <= {argument} < 1.\n  fix: pass a number in [0, 1)."
+    )
+
+
+def key_expected(value: Any) -> DTypeError:
+    return DTypeError(
+        f"random: {describe(value)} given as key: a key is a uint64 array of shape [2].\n"
+        f"  fix: make one with knet.random.key(0), and new ones with knet.random.split(key)."
+    )
+
+
+def argument(where: str, name: str, value: Any, rule: str, fix: str) -> ShapeError:
+    return ShapeError(f"{where}: {name}={value!r}: {rule}.\n  fix: {fix}.")

@@ -1,0 +1,248 @@
+"""Reductions and scans. ``axis`` is a canonical tuple of axes (an int for arg-reductions and scans)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import dtypes, errors
+from ..aval import ShapedArray, reduced_shape
+from ..primitive import primitive
+from . import creation, elementwise
+from . import shape as shape_ops
+
+Axes = tuple[int, ...]
+
+
+def _aval(x: Any, *, axis: Axes, keepdims: bool) -> ShapedArray:
+    return ShapedArray(reduced_shape(x.shape, axis, keepdims), x.dtype)
+
+
+def _aval_nonempty(name: str) -> Any:
+    def aval(x: Any, *, axis: Axes, keepdims: bool) -> ShapedArray:
+        if any(x.shape[i] == 0 for i in axis):
+            raise errors.empty_reduction(name, x.shape, axis)
+        return _aval(x, axis=axis, keepdims=keepdims)
+
+    return aval
+
+
+def _bool_aval(x: Any, *, axis: Axes, keepdims: bool) -> ShapedArray:
+    return ShapedArray(reduced_shape(x.shape, axis, keepdims), dtypes.bool_)
+
+
+def restore(y: Any, axis: Axes, keepdims: bool) -> Any:
+    """The result of a reduction with its axes put back as size 1, so that it broadcasts against the input."""
+    return y if keepdims or not axis else shape_ops.expand(y, axis)
+
+
+def wide(x: Any) -> Any:
+    """Accumulator dtype: half types add up in float32."""
+    return np.float32 if x.dtype.itemsize == 2 and dtypes.is_differentiable(x.dtype) else x.dtype
+
+
+def _sum_vjp(g: Any, _y: Any, x_aval: Any, *, axis: Axes, keepdims: bool) -> Any:
+    return shape_ops.broadcast_to(restore(g, axis, keepdims), shape=x_aval.shape)
+
+
+@primitive(aval=_aval, vjp=(_sum_vjp,), family="reduction")
+def reduce_sum(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Sum over axes, in x's dtype; half types accumulate in float32.
+
+    x: [...]. Returns x.shape without ``axis``.
+    """
+    return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=wide(x)).astype(x.dtype, copy=False)
+
+
+def _extremum_vjp(g: Any, y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    chosen = elementwise.equal(x, restore(y, axis, keepdims))
+    count = reduce_sum(elementwise.cast(chosen, x.dtype), axis=axis, keepdims=True)
+    return elementwise.where(chosen, restore(g, axis, keepdims) / count, 0.0)
+
+
+@primitive(aval=_aval_nonempty("max"), vjp=(_extremum_vjp,), family="reduction")
+def reduce_max(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Maximum over axes; NaN if one is NaN. Ties share the cotangent.
+
+    x: [...] real. Returns x.shape without ``axis``.
+    """
+    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+@primitive(aval=_aval_nonempty("min"), vjp=(_extremum_vjp,), family="reduction")
+def reduce_min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Minimum over axes; NaN if one is NaN. Ties share the cotangent.
+
+    x: [...] real. Returns x.shape without ``axis``.
+    """
+    return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+
+
+def _prod_vjp(g: Any, _y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    # The product of the others, from products before and after, never by division: exact at zeros, to any order.
+    rest = tuple(i for i in range(x.ndim) if i not in axis)
+    order = rest + axis
+    moved = shape_ops.permute(x, axes=order)
+    rows = shape_ops.reshape(moved, shape=(*(x.shape[i] for i in rest), moved.size // max(1, _count(x, rest))))
+    last = rows.ndim - 1
+    ones = creation.full((), 1, x.dtype, x.device)
+    before = shift(running_product(rows, last), 1, last, ones)
+    after = shape_ops.flip(
+        shift(running_product(shape_ops.flip(rows, axis=(last,)), last), 1, last, ones), axis=(last,)
+    )
+    others = shape_ops.reshape(before * after, shape=moved.shape)
+    return restore(g, axis, keepdims) * shape_ops.permute(others, axes=shape_ops.inverse_permutation(order))
+
+
+def _count(x: Any, axes: Axes) -> int:
+    count = 1
+    for i in axes:
+        count *= x.shape[i]
+    return count
+
+
+@primitive(aval=_aval, vjp=(_prod_vjp,), family="reduction")
+def reduce_prod(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Product over axes, in x's dtype; half types accumulate in float32.
+
+    x: [...]. Returns x.shape without ``axis``.
+    """
+    return np.multiply.reduce(x, axis=axis, keepdims=keepdims, dtype=wide(x)).astype(x.dtype, copy=False)
+
+
+def _logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    top = np.maximum.reduce(x, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)  # all -inf: the sum of exponentials is 0, not NaN
+    total = np.add.reduce(np.exp(x - top), axis=axis, keepdims=True)
+    with np.errstate(divide="ignore"):  # log 0 = -inf is the answer there
+        y = np.log(total) + top
+    return y if keepdims else y.squeeze(axis)
+
+
+@primitive(
+    "logsumexp",
+    aval=_aval_nonempty("logsumexp"),
+    vjp=(
+        lambda g, y, x, *, axis, keepdims: restore(g, axis, keepdims) * elementwise.exp(x - restore(y, axis, keepdims)),
+    ),
+    family="reduction",
+)
+def reduce_logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """log(sum(exp(x))) over axes, without overflow; -inf where all elements are -inf.
+
+    x: [...] float. Returns x.shape without ``axis``. Derivative: the softmax of x.
+    """
+    if x.dtype.itemsize == 2:
+        return _logsumexp(x.astype(np.float32), axis=axis, keepdims=keepdims).astype(x.dtype)
+    return _logsumexp(x, axis=axis, keepdims=keepdims)
+
+
+@primitive(aval=_bool_aval, vjp="a truth value has no derivative", family="reduction")
+def reduce_any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Whether any element over axes is true.
+
+    x: [...]. Returns bool, x.shape without ``axis``.
+    """
+    return np.any(x, axis=axis, keepdims=keepdims)
+
+
+@primitive(aval=_bool_aval, vjp="a truth value has no derivative", family="reduction")
+def reduce_all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
+    """Whether all elements over axes are true.
+
+    x: [...]. Returns bool, x.shape without ``axis``.
+    """
+    return np.all(x, axis=axis, keepdims=keepdims)
+
+
+def _arg_aval(name: str) -> Any:
+    def aval(x: Any, *, axis: int) -> ShapedArray:
+        if x.shape[axis] == 0:
+            raise errors.empty_reduction(name, x.shape, axis)
+        return ShapedArray(reduced_shape(x.shape, (axis,), False), dtypes.default_int)
+
+    return aval
+
+
+@primitive(aval=_arg_aval("argmax"), vjp="an index has no derivative", family="reduction")
+def argmax(x: Any, *, axis: int) -> Any:
+    """Index of the first maximum along an axis; the first NaN counts as the maximum.
+
+    x: [...] real. Returns int64, x.shape without ``axis``.
+    """
+    return np.argmax(x, axis=axis)
+
+
+@primitive(aval=_arg_aval("argmin"), vjp="an index has no derivative", family="reduction")
+def argmin(x: Any, *, axis: int) -> Any:
+    """Index of the first minimum along an axis; the first NaN counts as the minimum.
+
+    x: [...] real. Returns int64, x.shape without ``axis``.
+    """
+    return np.argmin(x, axis=axis)
+
+
+# --- scans ------------------------------------------------------------------------------------------------------------
+
+
+def shift(x: Any, by: int, axis: int, fill: Any) -> Any:
+    """x moved ``by`` places towards the end of an axis, with ``fill`` (a scalar array) coming in at its start."""
+    by = min(by, x.shape[axis])
+    zeros, ones = (0,) * x.ndim, (1,) * x.ndim
+    head = shape_ops.broadcast_to(fill, shape=(*x.shape[:axis], by, *x.shape[axis + 1 :]))
+    sizes = (*x.shape[:axis], x.shape[axis] - by, *x.shape[axis + 1 :])
+    return shape_ops.concatenate(head, shape_ops.slice_axes(x, starts=zeros, sizes=sizes, steps=ones), axis=axis)
+
+
+def running_product(x: Any, axis: int) -> Any:
+    """Cumulative product by doubling (Hillis and Steele 1986), made of multiplications alone."""
+    one = creation.full((), 1, x.dtype, x.device)
+    step = 1
+    while step < x.shape[axis]:
+        x = x * shift(x, step, axis, one)
+        step *= 2
+    return x
+
+
+def _cumulative_prod_vjp(g: Any, y: Any, x: Any, *, axis: int) -> Any:
+    # s[k] = g[k] + x[k+1] s[k+1] from the end, by doubling over pairs (a, b) of s -> b + a s; then dx[k] = s[k] y[k-1].
+    one, zero = (creation.full((), v, x.dtype, x.device) for v in (1, 0))
+    a = shift(shape_ops.flip(x, axis=(axis,)), 1, axis, zero)
+    b = shape_ops.flip(g, axis=(axis,))
+    step = 1
+    while step < x.shape[axis]:
+        b = b + a * shift(b, step, axis, zero)
+        a = a * shift(a, step, axis, zero)
+        step *= 2
+    return shape_ops.flip(b, axis=(axis,)) * shift(y, 1, axis, one)
+
+
+def _scan_aval(x: Any, *, axis: int) -> ShapedArray:
+    return ShapedArray(x.shape, x.dtype)
+
+
+@primitive(
+    aval=_scan_aval,
+    vjp=(
+        lambda g, _y, _x, *, axis: shape_ops.flip(
+            cumulative_sum(shape_ops.flip(g, axis=(axis,)), axis=axis), axis=(axis,)
+        ),
+    ),
+    family="scan",
+)
+def cumulative_sum(x: Any, *, axis: int) -> Any:
+    """Sums of the elements up to and including each, along an axis; half types accumulate in float32.
+
+    x: [...]. Returns x.shape.
+    """
+    return np.add.accumulate(x, axis=axis, dtype=wide(x)).astype(x.dtype, copy=False)
+
+
+@primitive(aval=_scan_aval, vjp=(_cumulative_prod_vjp,), family="scan")
+def cumulative_prod(x: Any, *, axis: int) -> Any:
+    """Products of the elements up to and including each, along an axis; half types accumulate in float32.
+
+    x: [...]. Returns x.shape.
+    """
+    return np.multiply.accumulate(x, axis=axis, dtype=wide(x)).astype(x.dtype, copy=False)

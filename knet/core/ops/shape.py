@@ -1,0 +1,207 @@
+"""Primitives that move elements without computing: reshape, permute, broadcast, slice, concatenate and their adjoints.
+
+All are linear. Parameters are canonical: axes are non-negative and in range, shapes are tuples of ints without -1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import errors
+from ..aval import Shape, ShapedArray, broadcast_shapes, size_of
+from ..primitive import primitive
+from . import creation, reduce  # cyclic: rules use one another's primitives when called
+
+
+def _reshape_aval(x: Any, *, shape: Shape) -> ShapedArray:
+    if size_of(shape) != size_of(x.shape):
+        raise errors.reshape(x.shape, shape)
+    return ShapedArray(shape, x.dtype)
+
+
+@primitive(
+    aval=_reshape_aval,
+    vjp=(lambda g, _y, x_aval, *, shape: reshape(g, shape=x_aval.shape),),
+    family="structural",
+)
+def reshape(x: Any, *, shape: Shape) -> Any:
+    """The same elements in row-major order under another shape.
+
+    x: [...]. Returns ``shape``, which has as many elements.
+    """
+    return x.reshape(shape)
+
+
+def _permute_aval(x: Any, *, axes: tuple[int, ...]) -> ShapedArray:
+    if sorted(axes) != list(range(len(x.shape))):
+        raise errors.permutation(axes, len(x.shape))
+    return ShapedArray(tuple(x.shape[i] for i in axes), x.dtype)
+
+
+def inverse_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The permutation that undoes ``axes``."""
+    inverse = [0] * len(axes)
+    for i, axis in enumerate(axes):
+        inverse[axis] = i
+    return tuple(inverse)
+
+
+@primitive(
+    aval=_permute_aval,
+    vjp=(lambda g, _y, _x, *, axes: permute(g, axes=inverse_permutation(axes)),),
+    family="structural",
+)
+def permute(x: Any, *, axes: tuple[int, ...]) -> Any:
+    """Axes in another order: axis i of the result is axis ``axes[i]`` of x.
+
+    x: [...]. Returns x.shape permuted.
+    """
+    return x.transpose(axes)
+
+
+def _broadcast_aval(x: Any, *, shape: Shape) -> ShapedArray:
+    if broadcast_shapes(x.shape, shape) != shape:
+        raise errors.broadcast_to(x.shape, shape)
+    return ShapedArray(shape, x.dtype)
+
+
+def _broadcast_vjp(g: Any, _y: Any, x_aval: Any, *, shape: Shape) -> Any:
+    from_shape = x_aval.shape
+    lead = len(shape) - len(from_shape)
+    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(from_shape) if n == 1 and shape[i + lead] != 1)
+    g = reduce.reduce_sum(g, axis=axes, keepdims=False) if axes else g
+    return g if g.shape == from_shape else reshape(g, shape=from_shape)
+
+
+@primitive(aval=_broadcast_aval, vjp=(_broadcast_vjp,), family="structural")
+def broadcast_to(x: Any, *, shape: Shape) -> Any:
+    """Repetition along new leading axes and axes of size 1, by NumPy's rules.
+
+    x: [...]. Returns ``shape``.
+    """
+    return np.broadcast_to(x, shape)
+
+
+def broadcast_or_reshape(x: Any, shape: Shape) -> Any:
+    """x under ``shape``: axes of size 1 put in where elements suffice, repeated where not."""
+    return reshape(x, shape=shape) if size_of(x.shape) == size_of(shape) else broadcast_to(x, shape=shape)
+
+
+def expand(x: Any, axes: tuple[int, ...]) -> Any:
+    """x with axes of size 1 put in so that they stand at ``axes`` of the result."""
+    shape = list(x.shape)
+    for axis in sorted(axes):
+        shape.insert(axis, 1)
+    return reshape(x, shape=tuple(shape))
+
+
+# --- slices: a slice is (starts, sizes, steps), one of each for every axis; steps may be negative -----------------------
+
+
+def _index(starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]) -> tuple[slice, ...]:
+    index = []
+    for start, size, step in zip(starts, sizes, steps, strict=True):
+        stop = start + size * step
+        index.append(slice(start, stop if stop >= 0 else None, step) if size else slice(0, 0))
+    return tuple(index)
+
+
+def _slice_aval(x: Any, *, starts: Any, sizes: Any, steps: Any) -> ShapedArray:
+    return ShapedArray(sizes, x.dtype)
+
+
+@primitive(
+    "slice",
+    aval=_slice_aval,
+    vjp=(lambda g, _y, x_aval, *, starts, sizes, steps: unslice(g, shape=x_aval.shape, starts=starts, steps=steps),),
+    family="structural",
+)
+def slice_axes(x: Any, *, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]) -> Any:
+    """Elements ``starts[i] + steps[i] * k`` for k in 0..sizes[i]-1 of each axis i.
+
+    x: [...]. Returns ``sizes``.
+    """
+    return x[_index(starts, sizes, steps)]
+
+
+def _unslice_aval(x: Any, *, shape: Shape, starts: Any, steps: Any) -> ShapedArray:
+    return ShapedArray(shape, x.dtype)
+
+
+@primitive(
+    aval=_unslice_aval,
+    vjp=(lambda g, _y, x_aval, *, shape, starts, steps: slice_axes(g, starts=starts, sizes=x_aval.shape, steps=steps),),
+    family="structural",
+)
+def unslice(x: Any, *, shape: Shape, starts: tuple[int, ...], steps: tuple[int, ...]) -> Any:
+    """Zeros of ``shape`` with x at the places that ``slice`` would read: the adjoint of slice.
+
+    x: [...]. Returns ``shape``.
+    """
+    y = np.zeros(shape, x.dtype)
+    y[_index(starts, x.shape, steps)] = x
+    return y
+
+
+def _update_slice_aval(x: Any, u: Any, *, starts: Any, steps: Any) -> ShapedArray:
+    return ShapedArray(x.shape, x.dtype)
+
+
+@primitive(
+    aval=_update_slice_aval,
+    vjp=(
+        lambda g, _y, _x, u_aval, *, starts, steps: update_slice(
+            g, creation.zeros(u_aval.shape, g.dtype, g.device), starts=starts, steps=steps
+        ),
+        lambda g, _y, _x, u_aval, *, starts, steps: slice_axes(g, starts=starts, sizes=u_aval.shape, steps=steps),
+    ),
+    family="structural",
+)
+def update_slice(x: Any, u: Any, *, starts: tuple[int, ...], steps: tuple[int, ...]) -> Any:
+    """Copy of x with u at the places that ``slice`` would read.
+
+    x: [...], u: the slice's sizes, of x's dtype. Returns x.shape.
+    """
+    y = np.array(x)
+    y[_index(starts, u.shape, steps)] = u
+    return y
+
+
+@primitive(
+    aval=lambda x, *, axis: ShapedArray(x.shape, x.dtype),
+    vjp=(lambda g, _y, _x, *, axis: flip(g, axis=axis),),
+    family="structural",
+)
+def flip(x: Any, *, axis: tuple[int, ...]) -> Any:
+    """Order reversed along axes.
+
+    x: [...]. Returns x.shape.
+    """
+    return np.flip(x, axis)
+
+
+def _concatenate_aval(*xs: Any, axis: int) -> ShapedArray:
+    first = xs[0].shape
+    for x in xs[1:]:
+        if len(x.shape) != len(first) or any(i != axis and a != b for i, (a, b) in enumerate(zip(x.shape, first))):
+            raise errors.concatenate([x.shape for x in xs], axis)
+    total = sum(x.shape[axis] for x in xs)
+    return ShapedArray((*first[:axis], total, *first[axis + 1 :]), xs[0].dtype)
+
+
+def _concatenate_vjp(g: Any, _y: Any, *xs_aval: Any, argnum: int, axis: int) -> Any:
+    start = sum(x.shape[axis] for x in xs_aval[:argnum])
+    sizes = xs_aval[argnum].shape
+    starts = tuple(start if i == axis else 0 for i in range(len(sizes)))
+    return slice_axes(g, starts=starts, sizes=sizes, steps=(1,) * len(sizes))
+
+
+@primitive(aval=_concatenate_aval, vjp=_concatenate_vjp, family="structural")
+def concatenate(*xs: Any, axis: int) -> Any:
+    """Arrays joined along an existing axis.
+
+    xs: equal shapes except along ``axis``, one dtype. Returns the sizes along ``axis`` added up.
+    """
+    return np.concatenate(xs, axis)

@@ -1,0 +1,221 @@
+"""Reverse mode: the tape of one trace, and the walk back over it.
+
+An operation on tracers computes its result one level down and appends one entry to the tape. Entries stand in the order
+of computation, so walking the tape from its end meets every result after all its uses. Cotangents wait in a dictionary
+under the number of their value; a value that nothing asked for has no entry there, which is the symbolic zero.
+
+The engine, not the rules, undoes broadcasting and promotion, adds cotangents up, and drops each entry (with the arrays
+that it keeps alive) as soon as it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import dtypes, errors
+from .array import Array, DeviceArray
+from .aval import ShapedArray, aval_of
+from .ops import elementwise, reduce, shape
+from .primitive import NOTHING, VALUE, Primitive
+from .trace import Trace, Tracer
+
+# KNET_CHECKS=1: after each rule, the cotangent must have the shape and dtype of its primal. The test suite sets it.
+CHECKS = os.environ.get("KNET_CHECKS", "0") not in ("", "0")
+
+
+class ReverseTrace(Trace):
+    """The trace of grad and vjp."""
+
+    kind = "grad"
+    __slots__ = ("count", "tape")
+
+    def __init__(self, function: str) -> None:
+        super().__init__(function)
+        self.tape: list[Any] | None = []
+        self.count = 0
+
+    def watch(self, value: Any) -> ReverseTracer:
+        """Tracer for an input of the function."""
+        self.count += 1
+        return ReverseTracer(self, value, self.count)
+
+    def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        tape = self.tape
+        if tape is None:
+            raise errors.leaked_tracer(self.kind, self.function, f"an operand of {primitive.name}")
+        values: list[Any] = []
+        argnums: tuple[int, ...] = ()
+        parents: tuple[int, ...] = ()
+        for x in args:
+            if type(x) is ReverseTracer and x.trace is self:
+                argnums += (len(values),)
+                parents += (x.number,)
+                values.append(x.value)
+            else:
+                values.append(x)
+        y = primitive.apply(*values, **params)
+        if primitive.multiple:
+            return self._record_multiple(tape, primitive, y, values, argnums, parents, params)
+        seen = y._buffer if type(y) is DeviceArray else y  # saves the properties' calls
+        dtype = seen.dtype
+        if dtype.kind not in "fc" and not dtypes.is_differentiable(dtype):
+            return y
+        # Pointwise operands may be smaller or narrower than the result: remember those, to undo it on the way back.
+        undo = None
+        if primitive.pointwise and len(values) > 1:
+            shape = seen.shape
+            for i in argnums:
+                x = values[i]
+                x = x._buffer if type(x) is DeviceArray else x
+                if x.shape != shape or x.dtype is not dtype:
+                    undo = tuple((values[j].shape, values[j].dtype) for j in argnums)
+                    break
+        plan = primitive._plans.get((argnums, len(values))) or primitive.plan(argnums, len(values))
+        rules, keep_result, keep, keep_all = plan
+        self.count = number = self.count + 1
+        if keep_all is VALUE:
+            saved: Sequence[Any] = values
+        elif keep_all is NOTHING and len(values) < len(_KEEP_NOTHING):
+            saved = _KEEP_NOTHING[len(values)]
+        else:
+            saved = [v if k is VALUE else None if k is NOTHING else _abstract(v) for v, k in zip(values, keep)]
+        tape.append(
+            (number, rules, parents, y if keep_result is VALUE else None, saved, params, undo)
+            if not CHECKS
+            else (number, _checked(primitive, rules, argnums, values), parents, y, saved, params, undo)
+        )
+        return ReverseTracer(self, y, number)
+
+    def _record_multiple(
+        self,
+        tape: list[Any],
+        primitive: Primitive,
+        ys: tuple[Any, ...],
+        values: list[Any],
+        argnums: tuple[int, ...],
+        parents: tuple[int, ...],
+        params: dict[str, Any],
+    ) -> tuple[Any, ...]:
+        numbers = tuple(range(self.count + 1, self.count + 1 + len(ys)))
+        self.count += len(ys)
+        rules = primitive.plan(argnums, len(values)).rules
+        tape.append((numbers, rules, parents, ys, values, params, None))
+        return tuple(
+            ReverseTracer(self, y, n) if dtypes.is_differentiable(y.dtype) else y
+            for y, n in zip(ys, numbers, strict=True)
+        )
+
+    def close(self) -> None:
+        """End the trace: tracers that escaped raise from here on."""
+        self.tape = None
+
+
+_KEEP_NOTHING = [(None,) * count for count in range(4)]
+
+
+def _abstract(value: Any) -> Any:
+    return aval_of(value) if isinstance(value, Array) else value
+
+
+class ReverseTracer(Tracer):
+    """A value on the tape: ``value`` one level down, and its number there."""
+
+    __slots__ = ("number", "value")
+
+    def __init__(self, trace: ReverseTrace, value: Any, number: int) -> None:
+        self.trace = trace
+        self.value = value
+        self.number = number
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype
+
+    @property
+    def device(self) -> Any:
+        return self.value.device
+
+    def _host(self, wanted: str) -> np.ndarray[Any, Any]:
+        if wanted == "numpy.asarray":
+            trace = self.trace
+            raise errors.tracer_to_host(trace.kind, wanted, trace.function, f"x, {errors.describe(self)},")
+        # A Python number or a printed text carries no derivative, and control flow on values is what tracing allows.
+        return self.value._host(wanted)
+
+    def block_until_ready(self) -> Array:
+        self.value.block_until_ready()
+        return self
+
+    def __repr__(self) -> str:
+        return f"Tracer<{self.trace.kind}>({self.value!r})"
+
+    __str__ = __repr__
+
+
+def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict[int, Any]:
+    """Walk the tape back; ``cotangents`` holds those of the outputs, and in the end those of the inputs.
+
+    Args:
+      tape: entries in the order of computation.
+      cotangents: by number; changed in place and returned.
+      consume: drop each entry once it is used, which frees the arrays that only the tape keeps alive.
+    """
+    entries = tape if consume else tape.copy()
+    while entries:
+        number, rules, parents, y, inputs, params, undo = entries.pop()
+        if type(number) is int:
+            g = cotangents.pop(number, None)
+            if g is None:
+                continue
+        else:
+            g = tuple(cotangents.pop(n, None) for n in number)
+            if all(part is None for part in g):
+                continue
+        c = None
+        for i, (rule, parent) in enumerate(zip(rules, parents)):
+            c = rule(g, y, *inputs, **params)
+            if c is None:
+                continue
+            if undo is not None:
+                c = undo_broadcast(c, *undo[i])
+            previous = cotangents.get(parent)
+            cotangents[parent] = c if previous is None else elementwise.add(previous, c)
+        # An entry's arrays must not outlive its turn: neither in the loop's variables nor, popped, on the tape.
+        del y, inputs, g, c
+    return cotangents
+
+
+def undo_broadcast(c: Any, to: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Cotangent of an operand that was broadcast and promoted: summed over the new axes, cast to the operand's dtype."""
+    if c.shape != to:
+        lead = c.ndim - len(to)
+        axes = tuple(range(lead)) + tuple(axis for axis, n in enumerate(to, lead) if n == 1 and c.shape[axis] != 1)
+        if axes:
+            c = reduce.reduce_sum(c, axis=axes, keepdims=False)
+        if c.shape != to:
+            c = shape.broadcast_or_reshape(c, to)
+    return c if c.dtype is dtype else elementwise.cast(c, dtype)
+
+
+def _checked(primitive: Primitive, rules: Sequence[Any], argnums: Sequence[int], values: Sequence[Any]) -> Any:
+    """The rules, each followed by a test that the cotangent has the shape and dtype of its primal."""
+
+    def check(rule: Any, argnum: int, primal: ShapedArray) -> Any:
+        def checked(g: Any, y: Any, *inputs: Any, **params: Any) -> Any:
+            c = rule(g, y, *inputs, **params)
+            seen = c if c is None or not primitive.pointwise else undo_broadcast(c, primal.shape, primal.dtype)
+            if seen is not None and aval_of(seen) != primal:
+                raise errors.wrong_cotangent(primitive.name, primitive.argname(argnum), seen, primal)
+            return c
+
+        return checked
+
+    return tuple(check(r, i, aval_of(values[i])) for r, i in zip(rules, argnums))

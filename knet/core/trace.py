@@ -1,0 +1,67 @@
+"""Traces and their levels.
+
+Every transformation makes a trace, wraps the values that it follows into tracers, and runs the user's function.
+An operation is handled by the highest trace among its operands: the transformation entered last. That trace computes
+the result by running the same operation one level down, so transformations nest without knowing of one another.
+
+Because a level is drawn from a counter that only grows, an inner trace is always higher than the ones around it, there
+is no stack to restore, and threads cannot confuse each other's levels. Level 0 is evaluation: ``bottom`` holds the
+trace that runs kernels; ``core.device`` puts it there, so this module knows of no device and of no derivative.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .array import Array
+
+if TYPE_CHECKING:
+    from .primitive import Primitive
+
+_levels = itertools.count(1)
+
+
+class Trace:
+    """One run of one transformation.
+
+    A subclass defines :meth:`process`. ``function`` names the user's function for messages.
+    """
+
+    kind = "trace"
+    __slots__ = ("function", "level")
+
+    def __init__(self, function: str = "a function") -> None:
+        self.function = function
+        self.level = next(_levels)
+
+    def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Result of the primitive, at least one of whose operands is a tracer of this trace."""
+        raise NotImplementedError
+
+
+class Tracer(Array):
+    """A value that a trace follows; it has the shape, dtype and operators of an array."""
+
+    __slots__ = ("trace",)
+    trace: Any
+
+
+class Bottom:
+    """Level 0: where no operand is a tracer. ``process`` runs the kernel; set by core.device."""
+
+    level = 0
+    process: Any = None
+
+
+bottom = Bottom()
+
+
+def top_trace(args: Sequence[Any]) -> Any:
+    """The highest trace among the operands, or ``bottom``."""
+    top: Any = bottom
+    for x in args:
+        if isinstance(x, Tracer) and x.trace.level > top.level:
+            top = x.trace
+    return top

@@ -1,0 +1,277 @@
+"""Indexing: ``x[...]``, ``x.at[...]``, take, take_along_axis, nonzero.
+
+An index comes apart in two steps. Integers, slices, None and ... make one strided slice and a reshape. Index arrays then
+come down to a gather of rows: the indexed axes move to the front and become one axis of rows, the arrays one array of
+row numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..core import errors
+from ..core.array import Array, DeviceArray
+from ..core.aval import broadcast_shapes, size_of
+from ..core.device import as_array, from_numpy
+from ..core.ops import creation, elementwise
+from ..core.ops import index as ops
+from ..core.ops import shape as shape_ops
+from .manipulation import broadcast_to, canonical_axis, moveaxis, permute_dims, ravel, reshape
+
+__all__ = ["getitem", "index_add", "index_set", "nonzero", "take", "take_along_axis"]
+
+
+class Basic(NamedTuple):
+    """Strided slice of all axes, and the shape in which the result is seen (integers gone, None put in)."""
+
+    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    steps: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+class Rows(NamedTuple):
+    """Index arrays in normal form: axis order that brings the indexed axes to the front, their sizes, row numbers, and
+    where the axes of the index arrays stand in the result."""
+
+    order: tuple[int, ...]
+    sizes: tuple[int, ...]
+    ids: Any
+    position: int
+
+
+def _parse(x: Array, index: Any) -> tuple[Basic, Rows | None]:
+    parts = _expand(index if isinstance(index, tuple) else (index,), x)
+    starts, sizes, steps, shape = [], [], [], []
+    arrays: list[tuple[int, Any]] = []  # (axis of the sliced view, index array)
+    separated, last_array = False, -1
+    axis = 0
+    for number, part in enumerate(parts):
+        if part is None:
+            shape.append(1)
+            continue
+        size = x.shape[axis]
+        if isinstance(part, slice):
+            start, stop, step = part.indices(size)
+            count = len(range(start, stop, step))
+            starts.append(start if count else 0)
+            sizes.append(count)
+            steps.append(step)
+            shape.append(count)
+        elif isinstance(part, int):
+            if not -size <= part < size:
+                raise errors.index_out_of_bounds(part, size, axis)
+            starts.append(part % size)
+            sizes.append(1)
+            steps.append(1)
+        else:
+            if arrays and number != last_array + 1:
+                separated = True
+            last_array = number
+            arrays.append((len(shape), part))
+            starts.append(0)
+            sizes.append(size)
+            steps.append(1)
+            shape.append(size)
+        axis += 1
+    basic = Basic(tuple(starts), tuple(sizes), tuple(steps), tuple(shape))
+    return basic, _rows(arrays, basic.shape, separated) if arrays else None
+
+
+def _expand(parts: tuple[Any, ...], x: Array) -> list[Any]:
+    """One part for each axis (and None for each new one): ... spelled out, masks turned into index arrays."""
+    converted: list[Any] = []
+    used = 0
+    any_array = any(isinstance(p, (Array, np.ndarray, list)) for p in parts)
+    for part in parts:
+        if part is None or part is Ellipsis or isinstance(part, slice):
+            converted.append(_integers(part) if isinstance(part, slice) else part)
+            used += isinstance(part, slice)
+        elif isinstance(part, (bool, np.bool_)):
+            raise errors.bad_index(part)
+        elif isinstance(part, (int, np.integer)):
+            # Beside index arrays an integer is one of them, as in NumPy.
+            converted.append(as_array(int(part)) if any_array else int(part))
+            used += 1
+        else:
+            array = as_array(np.asarray(part) if isinstance(part, list) else part, "x[...]")
+            if array.dtype.kind == "b":
+                at = None if Ellipsis in [p for p in converted if p is Ellipsis] else used
+                masks = _mask(array, x, at)
+                converted += masks
+                used += len(masks)
+            elif array.dtype.kind in "iu":
+                converted.append(array)
+                used += 1
+            elif array.size == 0 and isinstance(part, list):
+                converted.append(elementwise.cast(array, np.dtype("int64")))
+                used += 1
+            else:
+                raise errors.bad_index(array)
+    if used > x.ndim:
+        raise errors.too_many_indices(x.shape, used)
+    dots = [i for i, p in enumerate(converted) if p is Ellipsis]
+    if len(dots) > 1:
+        raise errors.bad_index(Ellipsis)
+    fill = [slice(None)] * (x.ndim - used)
+    at = dots[0] if dots else len(converted)
+    return converted[:at] + fill + converted[at + 1 :]
+
+
+def _integers(part: slice) -> slice:
+    try:
+        return slice(*(None if v is None else v.__index__() for v in (part.start, part.stop, part.step)))
+    except AttributeError:
+        raise errors.bad_index(part) from None
+
+
+def _mask(mask: Array, x: Array, axis: int | None) -> list[Any]:
+    if axis is not None and mask.shape != x.shape[axis : axis + mask.ndim]:
+        raise errors.mask_shape(mask.shape, x.shape, axis)
+    return list(nonzero(mask))
+
+
+def _rows(arrays: list[tuple[int, Any]], shape: tuple[int, ...], separated: bool) -> Rows:
+    axes = tuple(axis for axis, _ in arrays)
+    common = broadcast_shapes(*(a.shape for _, a in arrays))
+    if common is None:
+        raise errors.broadcast("x[...]", [f"index {i}" for i in range(len(arrays))], [a for _, a in arrays])
+    sizes = tuple(shape[a] for a in axes)
+    if len(arrays) == 1:
+        ids: Any = arrays[0][1]
+    else:
+        ids, stride = 0, size_of(sizes)
+        for (axis, array), size in zip(arrays, sizes, strict=True):
+            stride //= max(size, 1)
+            ids = ids + ops.wrap_index(array, size=size, axis=axis) * stride
+        ids = broadcast_to(ids, common)
+    order = axes + tuple(i for i in range(len(shape)) if i not in axes)
+    # NumPy puts the axes of the index arrays where they stood, or first if something stood between them.
+    return Rows(order, sizes, ids, 0 if separated else axes[0])
+
+
+def _basic(x: Array, basic: Basic) -> Array:
+    starts, sizes, steps, shape = basic
+    if sizes != x.shape or any(s != 1 for s in steps):
+        x = shape_ops.slice_axes(x, starts=starts, sizes=sizes, steps=steps)
+    return reshape(x, shape)
+
+
+def _as_rows(x: Array, rows: Rows) -> Array:
+    """[R, ...] view of a sliced array: indexed axes in front, made one."""
+    moved = permute_dims(x, rows.order)
+    return reshape(moved, (size_of(rows.sizes), *moved.shape[len(rows.sizes) :]))
+
+
+def getitem(x: Any, index: Any) -> Array:
+    """``x[index]``, by NumPy's rules: integers, slices, None, ..., integer arrays and boolean masks, mixed.
+
+    Raises:
+      IndexOutOfBounds (an IndexError): an index outside its axis, or too many of them.
+      DTypeError: an index that is none.
+    """
+    x = as_array(x)
+    basic, rows = _parse(x, index)
+    view = _basic(x, basic)
+    if rows is None:
+        return view
+    y = ops.take(_as_rows(view, rows), rows.ids)
+    lead = rows.ids.ndim
+    if rows.position:
+        y = moveaxis(y, tuple(range(lead)), tuple(range(rows.position, rows.position + lead)))
+    return y
+
+
+def _update(x: Any, index: Any, value: Any, scatter: Any) -> Array:
+    x = as_array(x)
+    basic, rows = _parse(x, index)
+    value = elementwise.cast(as_array(value), x.dtype)
+    if rows is None:
+        target = basic.shape
+        if value.shape != target:
+            if broadcast_shapes(value.shape, target) != target:
+                raise errors.update_shape(value.shape, target)
+            value = broadcast_to(value, target)
+        value = reshape(value, basic.sizes)
+        if scatter is ops.put_add:
+            value = _basic(x, Basic(*basic[:3], basic.sizes)) + value
+        return shape_ops.update_slice(x, value, starts=basic.starts, steps=basic.steps)
+    view = _basic(x, basic)
+    table = _as_rows(view, rows)
+    lead, rest = rows.ids.ndim, table.shape[1:]
+    target = (*rest[: rows.position], *rows.ids.shape, *rest[rows.position :])
+    if broadcast_shapes(value.shape, target) != target:
+        raise errors.update_shape(value.shape, target)
+    value = broadcast_to(value, target)
+    value = moveaxis(value, tuple(range(rows.position, rows.position + lead)), tuple(range(lead)))
+    table = scatter(table, rows.ids, value)
+    moved = reshape(table, (*rows.sizes, *rest))
+    new = permute_dims(moved, shape_ops.inverse_permutation(rows.order))
+    if basic.sizes == x.shape and all(s == 1 for s in basic.steps):
+        return reshape(new, x.shape)
+    return shape_ops.update_slice(x, reshape(new, basic.sizes), starts=basic.starts, steps=basic.steps)
+
+
+def index_set(x: Any, index: Any, value: Any) -> Array:
+    """Copy of x with ``x[index] = value``; what ``x.at[index].set(value)`` calls."""
+    return _update(x, index, value, ops.put)
+
+
+def index_add(x: Any, index: Any, value: Any) -> Array:
+    """Copy of x with value added at index, repeated indices adding up; what ``x.at[index].add(value)`` calls."""
+    return _update(x, index, value, ops.put_add)
+
+
+def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
+    """Elements of x along an axis (of all elements in row-major order by default).
+
+    Args:
+      x: [...].
+      indices: [*I] integers in [-n, n) for an axis of size n.
+
+    Returns:
+      x.shape with ``axis`` replaced by [*I].
+    """
+    x = as_array(x)
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = canonical_axis(axis, x.ndim, "take")
+    ids = as_array(np.asarray(indices) if isinstance(indices, list) else indices)
+    return getitem(x, (slice(None),) * axis + (ids,))
+
+
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
+    """Elements x[..., indices[..., i, ...], ...]: one index for each place of the result along an axis.
+
+    Args:
+      x: [...]. indices: integers; all axes but ``axis`` broadcast against those of x.
+    """
+    x, ids = as_array(x), as_array(indices)
+    axis = canonical_axis(axis, x.ndim, "take_along_axis")
+    if ids.ndim != x.ndim:
+        raise errors.shape_argument(
+            "take_along_axis", "indices", list(ids.shape), f"indices needs the {x.ndim} axes of x {list(x.shape)}",
+            "insert axes with indices[..., None]",
+        )  # fmt: skip
+    places = []
+    for i, n in enumerate(x.shape):
+        if i == axis:
+            places.append(ids)
+        else:
+            line = creation.arange(n, np.dtype("int64"), x.device)
+            places.append(reshape(line, (1,) * i + (n,) + (1,) * (x.ndim - i - 1)))
+    return getitem(x, tuple(places))
+
+
+def nonzero(x: Any, /) -> tuple[Array, ...]:
+    """Indices of the elements that are not zero, one array for each axis; their number is known on the host only.
+
+    Raises:
+      TracerError: within a transformation whose shapes must be known beforehand.
+    """
+    x = as_array(x)
+    while not isinstance(x, DeviceArray):
+        x = x.value  # type: ignore[attr-defined]
+    return tuple(from_numpy(ids.astype(np.int64), x.device) for ids in np.nonzero(x._host("nonzero")))

@@ -1,0 +1,325 @@
+"""Functions that change the shape or the order of elements."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from ..core import dtypes, errors
+from ..core.array import Array
+from ..core.aval import broadcast_shapes, size_of
+from ..core.device import as_array
+from ..core.ops import creation, elementwise
+from ..core.ops import shape as ops
+
+__all__ = [
+    "astype",
+    "broadcast_arrays",
+    "broadcast_shapes",
+    "broadcast_to",
+    "concat",
+    "concatenate",
+    "expand_dims",
+    "flip",
+    "matrix_transpose",
+    "moveaxis",
+    "pad",
+    "permute_dims",
+    "ravel",
+    "repeat",
+    "reshape",
+    "roll",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "tile",
+    "transpose",
+    "unstack",
+]
+
+
+def canonical_axis(axis: Any, ndim: int, where: str) -> int:
+    """The axis counted from the front."""
+    try:
+        number = axis.__index__()
+    except AttributeError:
+        raise errors.axis_out_of_range(where, axis, ndim) from None
+    if not -ndim <= number < ndim:
+        raise errors.axis_out_of_range(where, axis, ndim)
+    return number % ndim
+
+
+def canonical_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
+    """Axes counted from the front, in order; None means all."""
+    if axis is None:
+        return tuple(range(ndim))
+    if not isinstance(axis, (tuple, list)):
+        return (canonical_axis(axis, ndim, where),)
+    axes = tuple(canonical_axis(a, ndim, where) for a in axis)
+    if len(set(axes)) != len(axes):
+        raise errors.repeated_axis(where, axis)
+    return tuple(sorted(axes))
+
+
+def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
+    """Elements converted to another dtype; floats to integers truncate towards zero. x itself if it has the dtype."""
+    x = as_array(x)
+    y = elementwise.cast(x, dtypes.canonical(dtype))
+    return y if device is None else y.to_device(device)
+
+
+def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Array:
+    """The same elements in row-major order under another shape.
+
+    Args:
+      x: [...].
+      shape: an int or a tuple of ints with the same product; one of them may be -1, which then follows.
+
+    Raises:
+      ShapeError: the number of elements differs.
+
+    Example:
+      >>> import knet.numpy as knp
+      >>> knp.reshape(knp.arange(6), (2, -1)).shape
+      (2, 3)
+    """
+    x = as_array(x)
+    try:
+        sizes = [shape.__index__()] if hasattr(shape, "__index__") else [n.__index__() for n in shape]
+    except (TypeError, AttributeError):
+        raise errors.shape_argument(
+            "reshape", "shape", shape, "a shape is an int or a tuple of ints", "write shape=(2, 3)"
+        ) from None
+    if -1 in sizes:
+        rest = size_of([n for n in sizes if n != -1])
+        if sizes.count(-1) > 1 or rest == 0 or x.size % rest:
+            raise errors.reshape(x.shape, sizes)
+        sizes[sizes.index(-1)] = x.size // rest
+    if min(sizes, default=0) < 0:
+        raise errors.reshape(x.shape, sizes)
+    target = tuple(sizes)
+    return x if target == x.shape else ops.reshape(x, shape=target)
+
+
+def ravel(x: Any, /) -> Array:
+    """All elements along one axis, in row-major order."""
+    return reshape(x, (-1,))
+
+
+def permute_dims(x: Any, /, axes: Any) -> Array:
+    """Axes in another order: axis i of the result is axis ``axes[i]`` of x."""
+    x = as_array(x)
+    if len(axes) != x.ndim:
+        raise errors.permutation(tuple(axes), x.ndim)
+    order = tuple(canonical_axis(a, x.ndim, "permute_dims") for a in axes)
+    return x if order == tuple(range(x.ndim)) else ops.permute(x, axes=order)
+
+
+def transpose(x: Any, axes: Any = None) -> Array:
+    """Axes in another order; reversed if none is given."""
+    x = as_array(x)
+    return permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else axes)
+
+
+def matrix_transpose(x: Any, /) -> Array:
+    """Last two axes exchanged."""
+    x = as_array(x)
+    if x.ndim < 2:
+        raise errors.axis_out_of_range("matrix_transpose", -2, x.ndim)
+    return swapaxes(x, -1, -2)
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Array:
+    """Two axes exchanged."""
+    x = as_array(x)
+    order = list(range(x.ndim))
+    i, j = (canonical_axis(a, x.ndim, "swapaxes") for a in (axis1, axis2))
+    order[i], order[j] = j, i
+    return permute_dims(x, order)
+
+
+def moveaxis(x: Any, source: Any, destination: Any, /) -> Array:
+    """Axes moved to other positions; the rest keep their order."""
+    x = as_array(x)
+    sources = [
+        canonical_axis(a, x.ndim, "moveaxis") for a in (source if isinstance(source, (tuple, list)) else [source])
+    ]
+    targets = [
+        canonical_axis(a, x.ndim, "moveaxis")
+        for a in (destination if isinstance(destination, (tuple, list)) else [destination])
+    ]
+    if len(set(sources)) != len(sources) or len(set(targets)) != len(targets) or len(sources) != len(targets):
+        raise errors.repeated_axis("moveaxis", (source, destination))
+    order = [i for i in range(x.ndim) if i not in sources]
+    for target, axis in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, axis)
+    return permute_dims(x, order)
+
+
+def expand_dims(x: Any, /, axis: Any = 0) -> Array:
+    """Axes of size 1 put in at ``axis`` of the result."""
+    x = as_array(x)
+    count = len(axis) if isinstance(axis, (tuple, list)) else 1
+    return ops.expand(x, canonical_axes(axis, x.ndim + count, "expand_dims"))
+
+
+def squeeze(x: Any, /, axis: Any = None) -> Array:
+    """Without the axes of size 1: those named, or all."""
+    x = as_array(x)
+    if axis is None:
+        axes: tuple[int, ...] = tuple(i for i, n in enumerate(x.shape) if n == 1)
+    else:
+        axes = canonical_axes(axis, x.ndim, "squeeze")
+    for i in axes:
+        if x.shape[i] != 1:
+            raise errors.squeeze(x.shape, i)
+    return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+
+
+def broadcast_to(x: Any, /, shape: Any) -> Array:
+    """Repetition along new leading axes and axes of size 1, by NumPy's rules."""
+    x = as_array(x)
+    target = (shape,) if isinstance(shape, int) else tuple(shape)
+    return x if x.shape == target else ops.broadcast_to(x, shape=target)
+
+
+def broadcast_arrays(*arrays: Any) -> list[Array]:
+    """The arrays broadcast against one another."""
+    xs = [as_array(x) for x in arrays]
+    shape = broadcast_shapes(*(x.shape for x in xs))
+    if shape is None:
+        raise errors.broadcast("broadcast_arrays", [f"arrays[{i}]" for i in range(len(xs))], xs)
+    return [broadcast_to(x, shape) for x in xs]
+
+
+def concatenate(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
+    """Arrays joined along an existing axis (None: all elements along one), in their common dtype.
+
+    Raises:
+      ShapeError: sizes differ on another axis.
+    """
+    xs = [as_array(x) for x in arrays]
+    if not xs:
+        raise errors.no_arrays("concatenate")
+    if axis is None:
+        xs, axis = [ravel(x) for x in xs], 0
+    axis = canonical_axis(axis, xs[0].ndim, "concatenate")
+    return ops.concatenate(*elementwise.meet(*xs), axis=axis)
+
+
+def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
+    """:func:`concatenate` under its name in the array API."""
+    return concatenate(arrays, axis=axis)
+
+
+def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Array:
+    """Arrays of one shape joined along a new axis."""
+    xs = [as_array(x) for x in arrays]
+    if not xs:
+        raise errors.no_arrays("stack")
+    axis = canonical_axis(axis, xs[0].ndim + 1, "stack")
+    return concatenate([ops.expand(x, (axis,)) for x in xs], axis=axis)
+
+
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
+    """The slices of x along an axis."""
+    return tuple(moveaxis(x, axis, 0))
+
+
+def split(x: Any, indices_or_sections: Any, /, axis: int = 0) -> list[Array]:
+    """Pieces of x along an axis: that many equal ones, or cut before the indices given."""
+    x = as_array(x)
+    axis = canonical_axis(axis, x.ndim, "split")
+    size = x.shape[axis]
+    if isinstance(indices_or_sections, int):
+        if indices_or_sections < 1 or size % indices_or_sections:
+            raise errors.shape_argument(
+                "split", "indices_or_sections", indices_or_sections, f"it must divide the axis of size {size}",
+                "give the cutting points as a list",
+            )  # fmt: skip
+        cuts = list(range(0, size + 1, size // indices_or_sections)) if size else [0] * (indices_or_sections + 1)
+    else:
+        cuts = [0, *indices_or_sections, size]
+    return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in itertools.pairwise(cuts)]
+
+
+def flip(x: Any, /, *, axis: Any = None) -> Array:
+    """Order reversed along axes; all of them by default."""
+    x = as_array(x)
+    return ops.flip(x, axis=canonical_axes(axis, x.ndim, "flip"))
+
+
+def roll(x: Any, /, shift: Any, *, axis: Any = None) -> Array:
+    """Elements moved along axes, those that leave at the end coming in at the start."""
+    x = as_array(x)
+    if axis is None:
+        return reshape(roll(ravel(x), shift, axis=0), x.shape)
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    for a, s in zip(axes, shifts, strict=True):
+        i = canonical_axis(a, x.ndim, "roll")
+        cut = -s % x.shape[i] if x.shape[i] else 0
+        if cut:
+            before = (slice(None),) * i
+            x = concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], axis=i)
+    return x
+
+
+def tile(x: Any, repetitions: Any, /) -> Array:
+    """x repeated as a whole, ``repetitions[i]`` times along axis i."""
+    x = as_array(x)
+    reps = (repetitions,) if isinstance(repetitions, int) else tuple(repetitions)
+    ndim = max(x.ndim, len(reps))
+    reps = (1,) * (ndim - len(reps)) + reps
+    sizes = (1,) * (ndim - x.ndim) + x.shape
+    pairs = reshape(x, tuple(n for size in sizes for n in (1, size)))
+    return reshape(
+        broadcast_to(pairs, tuple(n for pair in zip(reps, sizes, strict=True) for n in pair)),
+        tuple(r * n for r, n in zip(reps, sizes, strict=True)),
+    )
+
+
+def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Array:
+    """Each element repeated ``repeats`` times along an axis (of all elements by default)."""
+    x = as_array(x)
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = canonical_axis(axis, x.ndim, "repeat")
+    wide = broadcast_to(ops.expand(x, (axis + 1,)), (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :]))
+    return reshape(wide, (*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Array:
+    """x with a border of one value.
+
+    Args:
+      x: [...].
+      pad_width: an int, a pair (before, after) for all axes, or one pair for each axis; >= 0.
+      mode: "constant".
+      constant_values: the value, converted to x's dtype.
+    """
+    x = as_array(x)
+    if mode != "constant":
+        raise errors.argument("pad", "mode", mode, "only 'constant' is supported", "use mode='constant'")
+    if isinstance(pad_width, int):
+        pairs: list[tuple[int, int]] = [(pad_width, pad_width)] * x.ndim
+    elif len(pad_width) == 2 and all(isinstance(n, int) for n in pad_width):
+        pairs = [tuple(pad_width)] * x.ndim
+    else:
+        pairs = [tuple(p) for p in pad_width]  # type: ignore[misc]
+    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
+        raise errors.shape_argument(
+            "pad",
+            "pad_width",
+            pad_width,
+            f"x has {x.ndim} axes, each needs (before, after) >= 0",
+            "give one pair an axis",
+        )
+    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True))
+    starts, steps = tuple(before for before, _ in pairs), (1,) * x.ndim
+    if isinstance(constant_values, (int, float)) and constant_values == 0:
+        return ops.unslice(x, shape=shape, starts=starts, steps=steps)
+    border = creation.full(shape, constant_values, x.dtype, x.device)
+    return ops.update_slice(border, x, starts=starts, steps=steps)

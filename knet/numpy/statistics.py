@@ -1,0 +1,222 @@
+"""Reductions, scans and orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core import dtypes, errors
+from ..core.array import Array
+from ..core.device import as_array
+from ..core.ops import elementwise, reduce, sort
+from ..core.ops import shape as shape_ops
+from .manipulation import canonical_axes, canonical_axis, ravel
+
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "count_nonzero",
+    "cumprod",
+    "cumsum",
+    "cumulative_prod",
+    "cumulative_sum",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "std",
+    "sum",
+    "var",
+]
+
+
+def _widened(x: Array, dtype: Any) -> Array:
+    """Operand of sum and prod: in ``dtype``; by default small integers and booleans count in 64 bits."""
+    if dtype is not None:
+        return elementwise.cast(x, dtypes.canonical(dtype))
+    if x.dtype.kind in "bi":
+        return elementwise.cast(x, dtypes.default_int)
+    return elementwise.cast(x, dtypes.uint64) if x.dtype.kind == "u" else x
+
+
+def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+    """Sum over axes.
+
+    Args:
+      x: [...]; integers and booleans add up in 64 bits.
+      axis: an int, a tuple of ints, or None for all axes.
+      dtype: of the sum.
+      keepdims: keep the axes, with size 1.
+
+    Returns:
+      x.shape without ``axis``.
+
+    Example:
+      >>> import knet.numpy as knp
+      >>> knp.sum(knp.ones((2, 3)), axis=0)
+      Array([2., 2., 2.], dtype=float32)
+    """
+    x = as_array(x)
+    return reduce.reduce_sum(_widened(x, dtype), axis=canonical_axes(axis, x.ndim, "sum"), keepdims=keepdims)
+
+
+def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
+    """Product over axes; arguments as in :func:`sum`. The derivative is exact at zeros."""
+    x = as_array(x)
+    return reduce.reduce_prod(_widened(x, dtype), axis=canonical_axes(axis, x.ndim, "prod"), keepdims=keepdims)
+
+
+def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Maximum over axes; NaN if one is NaN. Tied maxima share the derivative.
+
+    Raises:
+      ShapeError: an axis without elements.
+    """
+    x = as_array(x)
+    return reduce.reduce_max(x, axis=canonical_axes(axis, x.ndim, "max"), keepdims=keepdims)
+
+
+def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Minimum over axes; NaN if one is NaN. Tied minima share the derivative.
+
+    Raises:
+      ShapeError: an axis without elements.
+    """
+    x = as_array(x)
+    return reduce.reduce_min(x, axis=canonical_axes(axis, x.ndim, "min"), keepdims=keepdims)
+
+
+def _count(x: Array, axes: tuple[int, ...]) -> int:
+    count = 1
+    for i in axes:
+        count *= x.shape[i]
+    return count
+
+
+def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Arithmetic mean over axes; integers give the default float. No elements give NaN.
+
+    Returns:
+      x.shape without ``axis``.
+    """
+    x = as_array(x)
+    axes = canonical_axes(axis, x.ndim, "mean")
+    x = elementwise.cast(x, dtypes.to_float(x.dtype))
+    count = _count(x, axes)
+    return reduce.reduce_sum(x, axis=axes, keepdims=keepdims) * (1.0 / count if count else float("nan"))
+
+
+def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """Variance over axes: sum((x - mean(x)) ** 2) / (n - correction).
+
+    Args:
+      correction: 0 for the population's variance, 1 for the sample's.
+
+    Returns:
+      x.shape without ``axis``; NaN where n <= correction.
+    """
+    x = as_array(x)
+    axes = canonical_axes(axis, x.ndim, "var")
+    centred = elementwise.square(x - mean(x, axes, keepdims=True))
+    count = _count(x, axes) - correction
+    return reduce.reduce_sum(centred, axis=axes, keepdims=keepdims) * (1.0 / count if count > 0 else float("nan"))
+
+
+def std(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
+    """Standard deviation over axes: the root of :func:`var`."""
+    return elementwise.sqrt(var(x, axis, correction=correction, keepdims=keepdims))
+
+
+def any(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Whether any element over axes is true."""
+    x = as_array(x)
+    return reduce.reduce_any(x, axis=canonical_axes(axis, x.ndim, "any"), keepdims=keepdims)
+
+
+def all(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Whether all elements over axes are true."""
+    x = as_array(x)
+    return reduce.reduce_all(x, axis=canonical_axes(axis, x.ndim, "all"), keepdims=keepdims)
+
+
+def count_nonzero(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """Number of elements over axes that are not zero, int64."""
+    return sum(elementwise.not_equal(as_array(x), 0), axis, keepdims=keepdims)
+
+
+def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) over axes, without overflow. Derivative: the softmax of x.
+
+    Raises:
+      ShapeError: an axis without elements.
+    """
+    x = as_array(x)
+    x = elementwise.cast(x, dtypes.to_float(x.dtype))
+    return reduce.reduce_logsumexp(x, axis=canonical_axes(axis, x.ndim, "logsumexp"), keepdims=keepdims)
+
+
+def _arg(op: Any, x: Any, axis: int | None, keepdims: bool) -> Array:
+    x = as_array(x)
+    shape = x.shape
+    if axis is None:
+        y = op(ravel(x), axis=0)
+        return shape_ops.reshape(y, shape=(1,) * len(shape)) if keepdims else y
+    axis = canonical_axis(axis, x.ndim, op.name)
+    y = op(x, axis=axis)
+    return shape_ops.expand(y, (axis,)) if keepdims else y
+
+
+def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
+    """Index of the first maximum along an axis (of all elements in row-major order by default), int64."""
+    return _arg(reduce.argmax, x, axis, keepdims)
+
+
+def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
+    """Index of the first minimum along an axis (of all elements in row-major order by default), int64."""
+    return _arg(reduce.argmin, x, axis, keepdims)
+
+
+def argsort(x: Any, /, *, axis: int = -1) -> Array:
+    """Indices that sort along an axis, ascending and stable, NaN last; int64."""
+    x = as_array(x)
+    return sort.argsort(x, axis=canonical_axis(axis, x.ndim, "argsort"))
+
+
+def _scan(op: Any, x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: float) -> Array:
+    x = _widened(as_array(x), dtype)
+    if axis is None:
+        if x.ndim > 1:
+            raise errors.argument(op.name, "axis", axis, f"x has {x.ndim} axes, name one", "give axis=, or ravel x")
+        axis = 0
+    axis = canonical_axis(axis, x.ndim, op.name)
+    y = op(x, axis=axis)
+    if not include_initial:
+        return y
+    from_shape = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    start = shape_ops.broadcast_to(as_array(initial), shape=from_shape)
+    return shape_ops.concatenate(elementwise.cast(start, y.dtype), y, axis=axis)
+
+
+def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Sums of the elements up to and including each; ``include_initial`` puts a 0 before them."""
+    return _scan(reduce.cumulative_sum, x, axis, dtype, include_initial, 0.0)
+
+
+def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
+    """Products of the elements up to and including each; ``include_initial`` puts a 1 before them."""
+    return _scan(reduce.cumulative_prod, x, axis, dtype, include_initial, 1.0)
+
+
+def cumsum(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
+    """Cumulative sum along an axis (of all elements in row-major order by default)."""
+    x = as_array(x)
+    return cumulative_sum(ravel(x) if axis is None else x, axis=0 if axis is None else axis, dtype=dtype)
+
+
+def cumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
+    """Cumulative product along an axis (of all elements in row-major order by default)."""
+    x = as_array(x)
+    return cumulative_prod(ravel(x) if axis is None else x, axis=0 if axis is None else axis, dtype=dtype)
