@@ -4,7 +4,7 @@ A model is a pure function over a pytree of parameters; ``grad`` differentiates 
 backend. ``import knet.numpy as knp`` has the arrays, ``knet.nn`` the layers, ``knet.optim`` the optimizers.
 """
 
-from . import numpy
+from . import data, numpy
 from .core import (
     Array,
     default_device,
@@ -17,8 +17,22 @@ from .core import (
     value_and_grad,
     vjp,
 )
-
-from . import data
 from .progress import progress
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Array",
+    "data",
+    "default_device",
+    "errors",
+    "grad",
+    "numpy",
+    "progress",
+    "set_backend",
+    "stop_gradient",
+    "tree",
+    "use_backend",
+    "value_and_grad",
+    "vjp",
+]
