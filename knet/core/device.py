@@ -47,7 +47,7 @@ class Backend(Protocol):
         """NumPy array with the contents of a buffer; may share its memory; waits for the device."""
 
     def scalar(self, value: Any, dtype: np.dtype[Any], device: Device) -> Any:
-        """Operand for a Python scalar: a 0-d buffer, or what kernels take in its place."""
+        """Operand for a Python scalar beside arrays with axes. Beside a 0-d buffer kernels get the Python scalar."""
 
     def cast(self, buffer: Any, dtype: np.dtype[Any]) -> Any:
         """Buffer converted to another dtype."""
@@ -57,14 +57,18 @@ class Backend(Protocol):
 
 
 class Device:
-    """One device of a backend, printed as ``cpu:0``. ``kernels`` maps a primitive to its kernel."""
+    """One device of a backend, printed as ``cpu:0``.
 
-    __slots__ = ("backend", "index", "kernels")
+    ``kernels[primitive]`` is a kernel, ``scalars[number, dtype]`` an operand for a Python scalar.
+    """
+
+    __slots__ = ("backend", "index", "kernels", "scalars")
 
     def __init__(self, backend: Any, index: int, kernels: Any) -> None:
         self.backend = backend
         self.index = index
         self.kernels = kernels
+        self.scalars = _Scalars(self)
 
     def __repr__(self) -> str:
         return f"{self.backend.name}:{self.index}"
@@ -105,6 +109,28 @@ class _Kernels(dict):  # type: ignore[type-arg]
             return backend.from_host(np.asarray(out), device)
 
         return on_host
+
+
+class _Scalars(dict):  # type: ignore[type-arg]
+    """Operands for Python scalars, kept because the same few constants come back in every step.
+
+    Zeros are not kept: 0.0 and -0.0 are equal as keys, and differ.
+    """
+
+    _LIMIT = 4096
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __missing__(self, key: tuple[Any, np.dtype[Any]]) -> Any:
+        value, dtype = key
+        operand = self.device.backend.scalar(value, dtype, self.device)
+        if value != 0:
+            if len(self) >= self._LIMIT:
+                self.clear()
+            self[key] = operand
+        return operand
 
 
 def backend_names() -> list[str]:

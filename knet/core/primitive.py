@@ -54,7 +54,8 @@ class Primitive:
 
     multiple = False
     scalars = False  # whether Python scalars are operands as they are
-    pointwise = False
+    pointwise = False  # whether operands broadcast and promote, which the engine undoes for their cotangents
+    smooth = False  # whether floating operands surely give a floating result
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Primitive:
     def define_vjp(self, vjp: Rule | str | Sequence[Rule | str]) -> None:
         """Set the derivative rules."""
         self.vjp = vjp
-        self._plans: dict[tuple[tuple[int, ...], int], Plan] = {}
+        self.plans: dict[tuple[int, ...], Plan] = {}
 
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
@@ -134,7 +135,7 @@ class Primitive:
 
     def plan(self, argnums: tuple[int, ...], count: int) -> Plan:
         """The rules for these operands out of ``count``, and what the tape must keep for them."""
-        plan = self._plans.get((argnums, count))
+        plan = self.plans.get(argnums)
         if plan is None:
             rules = tuple(map(self.rule, argnums))
             keep = [NOTHING] * (count + 1)
@@ -142,8 +143,9 @@ class Primitive:
                 if rule is not ZERO:
                     names = _argument_names(rule, count + 2)[1:]
                     keep = [max(k, _need(n)) for k, n in zip(keep, names)]
+            # Operands of a variadic primitive all need the same, so a plan holds for any count of them.
             same = keep[1] if len(set(keep[1:])) == 1 else None
-            plan = self._plans[argnums, count] = Plan(rules, keep[0], tuple(keep[1:]), same)
+            plan = self.plans[argnums] = Plan(rules, keep[0], tuple(keep[1:]), same)
         return plan
 
 
@@ -234,6 +236,7 @@ class Elementwise(Primitive):
         self.accepts = accepts
         self.compute = compute
         self.result = result
+        self.smooth = result == "same"
         self.free = free
         # Kinds that need no conversion: such operands of one dtype go straight to the kernel.
         self.direct = frozenset(accepts if compute == "promoted" else "fc") & frozenset(accepts)
@@ -276,7 +279,7 @@ class Elementwise(Primitive):
         buffers = []
         for i, x in enumerate(args):
             if type(x) is not DeviceArray:
-                buffers.append(backend.scalar(x, dtypes.bool_ if i in self.free else dtype, device))
+                buffers.append(device.scalars[x, dtypes.bool_ if i in self.free else dtype])
             elif x._buffer.dtype is dtype or i in self.free:
                 buffers.append(x._buffer)
             else:
@@ -337,16 +340,23 @@ class Binary(Elementwise):
                             raise
                 elif (type(y) is float or type(y) is int) and dtype.kind == "f" and floats:
                     device = x._device
-                    return DeviceArray(device.kernels[self](a, y), device)
+                    return DeviceArray(device.kernels[self](a, device.scalars[y, dtype] if a.shape else y), device)
             elif type(y) is DeviceArray and (type(x) is float or type(x) is int) and floats:
                 b = y._buffer
                 if b.dtype.kind == "f":
                     device = y._device
-                    return DeviceArray(device.kernels[self](x, b), device)
-            if not (isinstance(x, OPERANDS) and isinstance(y, OPERANDS)):
+                    return DeviceArray(device.kernels[self](device.scalars[x, b.dtype] if b.shape else x, b), device)
+            trace = bottom
+            if isinstance(x, Tracer):
+                trace = x.trace
+            elif not isinstance(x, OPERANDS):
                 return NotImplemented
-            args = (x, y)
-            return top_trace(args).process(self, args, NO_PARAMS)
+            if isinstance(y, Tracer):
+                if y.trace.level > trace.level:
+                    trace = y.trace
+            elif not isinstance(y, OPERANDS):
+                return NotImplemented
+            return trace.process(self, (x, y), NO_PARAMS)
 
         self.apply = apply
 

@@ -47,55 +47,60 @@ class ReverseTrace(Trace):
         tape = self.tape
         if tape is None:
             raise errors.leaked_tracer(self.kind, self.function, f"an operand of {primitive.name}")
-        values: list[Any] = []
-        argnums: tuple[int, ...] = ()
-        parents: tuple[int, ...] = ()
-        for x in args:
-            if type(x) is ReverseTracer and x.trace is self:
-                argnums += (len(values),)
-                parents += (x.number,)
-                values.append(x.value)
+        # One and two operands are written out: at this size of work a loop costs as much as all the rest.
+        values: Sequence[Any]
+        like_result = False  # whether the operands surely have the shape and dtype of the result
+        if len(args) == 1:
+            argnums, parents, values = (0,), (args[0].number,), (args[0].value,)
+            like_result = True
+        elif len(args) == 2:
+            a, b = args
+            if type(a) is ReverseTracer and a.trace is self:
+                if type(b) is ReverseTracer and b.trace is self:
+                    argnums, parents, values = (0, 1), (a.number, b.number), (a.value, b.value)
+                else:
+                    argnums, parents, values = (0,), (a.number,), (a.value, b)
+                    like_result = type(b) is float or type(b) is int
             else:
-                values.append(x)
-        y = primitive.apply(*values, **params)
+                argnums, parents, values = (1,), (b.number,), (a, b.value)
+                like_result = type(a) is float or type(a) is int
+        else:
+            argnums, parents, values = self._split(args)
+        y = primitive(*values, **params) if params else primitive.apply(*values)
         if primitive.multiple:
             return self._record_multiple(tape, primitive, y, values, argnums, parents, params)
-        seen = y._buffer if type(y) is DeviceArray else y  # saves the properties' calls
-        dtype = seen.dtype
-        if dtype.kind not in "fc" and not dtypes.is_differentiable(dtype):
+        if not primitive.smooth and not dtypes.is_differentiable(y.dtype):
             return y
-        # Pointwise operands may be smaller or narrower than the result: remember those, to undo it on the way back.
         undo = None
-        if primitive.pointwise and len(values) > 1:
-            shape = seen.shape
-            for i in argnums:
-                x = values[i]
-                x = x._buffer if type(x) is DeviceArray else x
-                if x.shape != shape or x.dtype is not dtype:
-                    undo = tuple((values[j].shape, values[j].dtype) for j in argnums)
-                    break
-        plan = primitive._plans.get((argnums, len(values))) or primitive.plan(argnums, len(values))
-        rules, keep_result, keep, keep_all = plan
-        self.count = number = self.count + 1
+        if primitive.pointwise and not like_result:
+            undo = _to_undo(y, values, argnums)
+        rules, keep_result, keep, keep_all = primitive.plans.get(argnums) or primitive.plan(argnums, len(values))
         if keep_all is VALUE:
-            saved: Sequence[Any] = values
-        elif keep_all is NOTHING and len(values) < len(_KEEP_NOTHING):
-            saved = _KEEP_NOTHING[len(values)]
+            saved = values
+        elif keep_all is NOTHING:
+            saved = (None,) * len(values)
         else:
             saved = [v if k is VALUE else None if k is NOTHING else _abstract(v) for v, k in zip(values, keep)]
-        tape.append(
-            (number, rules, parents, y if keep_result is VALUE else None, saved, params, undo)
-            if not CHECKS
-            else (number, _checked(primitive, rules, argnums, values), parents, y, saved, params, undo)
-        )
+        if CHECKS:
+            rules = _checked(primitive, rules, argnums, values)
+        self.count = number = self.count + 1
+        tape.append((number, rules, parents, y if keep_result is VALUE else None, saved, params, undo))
         return ReverseTracer(self, y, number)
+
+    def _split(self, args: Sequence[Any]) -> tuple[tuple[int, ...], tuple[int, ...], Sequence[Any]]:
+        """Positions of this trace's tracers, their numbers, and the operands one level down."""
+        mine = [(i, x) for i, x in enumerate(args) if type(x) is ReverseTracer and x.trace is self]
+        values = list(args)
+        for i, x in mine:
+            values[i] = x.value
+        return tuple(i for i, _ in mine), tuple(x.number for _, x in mine), values
 
     def _record_multiple(
         self,
         tape: list[Any],
         primitive: Primitive,
         ys: tuple[Any, ...],
-        values: list[Any],
+        values: Sequence[Any],
         argnums: tuple[int, ...],
         parents: tuple[int, ...],
         params: dict[str, Any],
@@ -114,7 +119,16 @@ class ReverseTrace(Trace):
         self.tape = None
 
 
-_KEEP_NOTHING = [(None,) * count for count in range(4)]
+def _to_undo(y: Any, values: Sequence[Any], argnums: tuple[int, ...]) -> Any:
+    """Shapes and dtypes of pointwise operands, if one is smaller or narrower than the result; else None."""
+    out = y._buffer if type(y) is DeviceArray else y  # saves the properties' calls
+    shape, dtype = out.shape, out.dtype
+    for i in argnums:
+        x = values[i]
+        x = x._buffer if type(x) is DeviceArray else x
+        if x.shape != shape or x.dtype is not dtype:
+            return tuple((values[j].shape, values[j].dtype) for j in argnums)
+    return None
 
 
 def _abstract(value: Any) -> Any:
@@ -169,6 +183,7 @@ def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict
       consume: drop each entry once it is used, which frees the arrays that only the tape keeps alive.
     """
     entries = tape if consume else tape.copy()
+    add = elementwise.add.apply
     while entries:
         number, rules, parents, y, inputs, params, undo = entries.pop()
         if type(number) is int:
@@ -180,14 +195,15 @@ def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict
             if all(part is None for part in g):
                 continue
         c = None
-        for i, (rule, parent) in enumerate(zip(rules, parents)):
-            c = rule(g, y, *inputs, **params)
+        for i, parent in enumerate(parents):
+            c = rules[i](g, y, *inputs, **params) if params else rules[i](g, y, *inputs)
             if c is None:
                 continue
             if undo is not None:
                 c = undo_broadcast(c, *undo[i])
-            previous = cotangents.get(parent)
-            cotangents[parent] = c if previous is None else elementwise.add(previous, c)
+            if parent in cotangents:
+                c = add(cotangents[parent], c)
+            cotangents[parent] = c
         # An entry's arrays must not outlive its turn: neither in the loop's variables nor, popped, on the tape.
         del y, inputs, g, c
     return cotangents
