@@ -6,6 +6,6 @@ methods), named in the entry-point group ``knet.backends``::
     [project.entry-points."knet.backends"]
     mydevice = "my_package.backend"
 
-``kernel(primitive)`` returns a function of buffers for the primitives that the backend has kernels for, and None for the
-others, which then run their NumPy body on the host with one warning.
+``kernel(primitive)`` returns a function of buffers for the primitives that the backend has kernels for, and None for
+the others, which then run their NumPy body on the host with one warning.
 """

@@ -77,7 +77,7 @@ class Device:
         return get_device, (repr(self),)
 
 
-class _Kernels(dict):  # type: ignore[type-arg]
+class _Kernels(dict):
     """Kernels of a backend, each looked up when first called; absent ones run their body on the host."""
 
     def __init__(self, backend: Any) -> None:
@@ -111,7 +111,7 @@ class _Kernels(dict):  # type: ignore[type-arg]
         return on_host
 
 
-class _Scalars(dict):  # type: ignore[type-arg]
+class _Scalars(dict):
     """Operands for Python scalars, kept because the same few constants come back in every step.
 
     Zeros are not kept: 0.0 and -0.0 are equal as keys, and differ.

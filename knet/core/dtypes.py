@@ -61,18 +61,14 @@ def promote(a: np.dtype[Any], b: np.dtype[Any]) -> np.dtype[Any]:
     return high
 
 
-@functools.cache
-def promote_scalar(dtype: np.dtype[Any], scalar: type) -> np.dtype[Any]:
-    """Result of an array of ``dtype`` with a Python scalar of class ``scalar`` (bool, int, float or complex)."""
-    if issubclass(scalar, bool):
+def promote_scalar(dtype: np.dtype[Any], scalar: Any) -> np.dtype[Any]:
+    """Result of an array of ``dtype`` with a Python scalar (bool, int, float or complex)."""
+    rank, kind_of_scalar = _RANK[kind(dtype)], of_scalar(scalar).kind
+    if _RANK[kind_of_scalar] <= rank:
         return dtype
-    if issubclass(scalar, int):
-        return default_int if dtype is bool_ else dtype
-    if issubclass(scalar, float):
-        return dtype if is_differentiable(dtype) else default_float
-    if kind(dtype) == "c":
-        return dtype
-    return complex128 if dtype is float64 else complex64
+    if kind_of_scalar == "c":
+        return complex128 if dtype is float64 else complex64
+    return default_int if kind_of_scalar == "i" else default_float
 
 
 def of_scalar(value: Any) -> np.dtype[Any]:

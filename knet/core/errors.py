@@ -90,7 +90,7 @@ def _suggest(name: str, valid: Iterable[str]) -> str:
 def broadcast(name: str, argnames: Sequence[str], args: Sequence[Any]) -> ShapeError:
     return ShapeError(
         f"{_call(name, argnames)}: {_operands(argnames, args)}: shapes do not broadcast; aligned from the right, two "
-        f"sizes must be equal or one of them 1.\n  fix: reshape or transpose an operand, or insert axes with x[:, None]."
+        f"sizes must be equal or one of them 1.\n  fix: reshape or transpose an operand, or insert axes, x[:, None]."
     )
 
 
@@ -158,8 +158,8 @@ def permutation(axes: Any, ndim: int) -> ShapeError:
 
 def broadcast_to(old: Sequence[int], new: Sequence[int]) -> ShapeError:
     return ShapeError(
-        f"broadcast_to(x, shape): x {list(old)} does not broadcast to {list(new)}: aligned from the right, each size of "
-        f"x must be 1 or equal.\n  fix: reshape x first."
+        f"broadcast_to(x, shape): x {list(old)} does not broadcast to {list(new)}: aligned from the right, each size "
+        f"of x must be 1 or equal.\n  fix: reshape x first."
     )
 
 
@@ -219,8 +219,8 @@ def bad_index(index: Any) -> DTypeError:
 
 def mask_shape(mask: Sequence[int], shape: Sequence[int], axis: int) -> IndexOutOfBounds:
     return IndexOutOfBounds(
-        f"x[mask]: mask {list(mask)} on x {list(shape)} from axis {axis}: a mask must have the sizes of the axes that it "
-        f"selects from.\n  fix: build the mask from x itself, such as x > 0."
+        f"x[mask]: mask {list(mask)} on x {list(shape)} from axis {axis}: a mask must have the sizes of the axes that "
+        f"it selects from.\n  fix: build the mask from x itself, such as x > 0."
     )
 
 
@@ -335,8 +335,8 @@ def wrong_cotangent(name: str, argname: str, got: Any, want: Any) -> ShapeError:
 
 def cotangent_mismatch(where: str, got: Any, want: Any) -> ShapeError:
     return ShapeError(
-        f"vjp: the cotangent {where} is {describe(got)}, the output there is {describe(want)}: they must agree in shape "
-        f"and dtype.\n  fix: build the cotangent with knet.numpy.ones_like(output)."
+        f"vjp: the cotangent {where} is {describe(got)}, the output there is {describe(want)}: they must agree in "
+        f"shape and dtype.\n  fix: build the cotangent with knet.numpy.ones_like(output)."
     )
 
 
@@ -386,7 +386,8 @@ def zero_dim_iteration(what: str) -> DTypeError:
 
 def immutable(index: Any) -> DTypeError:
     return DTypeError(
-        f"x[{_index_text(index)}] = value: Knet arrays are immutable.\n  fix: x = x.at[{_index_text(index)}].set(value)."
+        f"x[{_index_text(index)}] = value: Knet arrays are immutable.\n"
+        f"  fix: x = x.at[{_index_text(index)}].set(value)."
     )
 
 

@@ -48,6 +48,8 @@ class ReverseTrace(Trace):
         if tape is None:
             raise errors.leaked_tracer(self.kind, self.function, f"an operand of {primitive.name}")
         # One and two operands are written out: at this size of work a loop costs as much as all the rest.
+        argnums: tuple[int, ...]
+        parents: tuple[int, ...]
         values: Sequence[Any]
         like_result = False  # whether the operands surely have the shape and dtype of the result
         if len(args) == 1:
@@ -121,7 +123,11 @@ class ReverseTrace(Trace):
 
 def _to_undo(y: Any, values: Sequence[Any], argnums: tuple[int, ...]) -> Any:
     """Shapes and dtypes of pointwise operands, if one is smaller or narrower than the result; else None."""
-    out = y._buffer if type(y) is DeviceArray else y  # saves the properties' calls
+    if len(values) == 2 and type(values[0]) is DeviceArray and type(values[1]) is DeviceArray:
+        a, b = values[0]._buffer, values[1]._buffer  # buffers save the properties' calls
+        if a.shape == b.shape and a.dtype is b.dtype:
+            return None
+    out = y._buffer if type(y) is DeviceArray else y
     shape, dtype = out.shape, out.dtype
     for i in argnums:
         x = values[i]
@@ -210,7 +216,7 @@ def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict
 
 
 def undo_broadcast(c: Any, to: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Cotangent of an operand that was broadcast and promoted: summed over the new axes, cast to the operand's dtype."""
+    """Cotangent of an operand that was broadcast or promoted: summed over the new axes, cast to its dtype."""
     if c.shape != to:
         lead = c.ndim - len(to)
         axes = tuple(range(lead)) + tuple(axis for axis, n in enumerate(to, lead) if n == 1 and c.shape[axis] != 1)

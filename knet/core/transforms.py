@@ -96,7 +96,7 @@ def value_and_grad(
 def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """Value of a function and its vector-Jacobian product.
 
-    ``y, pull_back = vjp(f, *primals)``; ``pull_back(g)`` is ``(g^T J_1, ..., g^T J_n)`` for ``J_i = d f / d primals[i]``.
+    ``y, pull_back = vjp(f, *primals)``; ``pull_back(g)`` is ``(g^T J_1, ..., g^T J_n)``, ``J_i = d f / d primals[i]``.
     The saved arrays live as long as ``pull_back``, which may be called any number of times.
 
     Args:

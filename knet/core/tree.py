@@ -53,7 +53,7 @@ def map(function: Callable[..., Any], tree: Any, *rest: Any, is_leaf: Callable[[
 
 
 def map_with_path(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """Tree of ``function(path, leaf, ...)`` where path is the text by which the leaf is reached, such as ``['w'][0]``."""
+    """Tree of ``function(path, leaf, ...)``; a path is the text by which a leaf is reached, such as ``['w'][0]``."""
     return optree.tree_map_with_accessor(
         lambda accessor, *xs: function(accessor.codify(""), *xs), tree, *rest, namespace=NAMESPACE
     )

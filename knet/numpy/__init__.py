@@ -6,9 +6,12 @@ Dtypes: float32 and int64 by default; see :mod:`knet.core.dtypes` for promotion.
 
 from __future__ import annotations
 
+import builtins as _builtins
 import math as _math
+import sys as _sys
 from typing import Any as _Any
 
+import ml_dtypes as _ml_dtypes
 import numpy as _numpy
 
 from ..core import dtypes as _dtypes
@@ -95,17 +98,18 @@ from ..core.ops.elementwise import (
     trunc,
 )
 from . import linalg
-from .creation import *  # noqa: F403
-from .indexing import *  # noqa: F403
+from .creation import *
+from .indexing import *
 from .linalg import dot, einsum, matmul, outer, tensordot, vecdot
-from .manipulation import *  # noqa: F403
-from .statistics import *  # noqa: F403
+from .manipulation import *
+from .statistics import *
 
 pow = power
 arccos, arcsin, arctan, arctan2 = acos, asin, atan, atan2
 arccosh, arcsinh, arctanh = acosh, asinh, atanh
 true_divide, absolute, mod = divide, abs, remainder
 
+_PYTHON_SCALARS = (_builtins.bool, int, float, complex)
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
 
@@ -116,7 +120,7 @@ def where(condition: _Any, x: _Any = None, y: _Any = None, /) -> _Any:
     it (0 * inf): guard the argument, as in where(x > 0, log(where(x > 0, x, 1)), 0).
     """
     if x is None and y is None:
-        return nonzero(condition)  # noqa: F405
+        return nonzero(condition)
     condition = _as_array(condition)
     if condition.dtype is not bool:
         condition = not_equal(condition, 0)
@@ -148,13 +152,13 @@ def result_type(*operands: _Any) -> _numpy.dtype[_Any]:
     """
     dtype, scalars = None, []
     for x in operands:
-        if type(x) in (builtins_bool, int, float, complex):
+        if type(x) in _PYTHON_SCALARS:
             scalars.append(x)
             continue
         own = x.dtype if isinstance(x, (_Array, _numpy.ndarray, _numpy.generic)) else _dtypes.canonical(x)
         dtype = own if dtype is None else _dtypes.promote(dtype, own)
     for scalar in scalars:
-        dtype = _dtypes.of_scalar(scalar) if dtype is None else _dtypes.promote_scalar(dtype, type(scalar))
+        dtype = _dtypes.of_scalar(scalar) if dtype is None else _dtypes.promote_scalar(dtype, scalar)
     if dtype is None:
         raise _errors.no_arrays("result_type")
     return dtype
@@ -162,9 +166,7 @@ def result_type(*operands: _Any) -> _numpy.dtype[_Any]:
 
 def finfo(dtype: _Any) -> _Any:
     """Limits of a floating dtype: bits, eps, max, min, smallest_normal, dtype."""
-    import ml_dtypes  # deferred to where it is used: numpy.finfo does not know bfloat16
-
-    return ml_dtypes.finfo(_dtypes.canonical(getattr(dtype, "dtype", dtype)))
+    return _ml_dtypes.finfo(_dtypes.canonical(getattr(dtype, "dtype", dtype)))
 
 
 def iinfo(dtype: _Any) -> _Any:
@@ -172,6 +174,6 @@ def iinfo(dtype: _Any) -> _Any:
     return _numpy.iinfo(_dtypes.canonical(getattr(dtype, "dtype", dtype)))
 
 
-from builtins import bool as builtins_bool  # noqa: E402
+__all__ = [_name for _name in globals() if not _name.startswith("_")]
 
-_Array.namespace = __import__("sys").modules[__name__]
+_Array.namespace = _sys.modules[__name__]

@@ -230,16 +230,17 @@ def tri(n_rows: int, n_cols: int | None = None, k: int = 0, *, dtype: Any = floa
 def tril(x: Any, /, *, k: int = 0) -> Array:
     """x [..., M, N] with the elements above the k-th diagonal set to zero."""
     x = as_array(x)
-    return elementwise.where(tri(*_matrix(x, "tril"), k, dtype=bool, device=x.device), x, 0)
+    return elementwise.where(_triangle(x, k, "tril"), x, 0)
 
 
 def triu(x: Any, /, *, k: int = 0) -> Array:
     """x [..., M, N] with the elements below the k-th diagonal set to zero."""
     x = as_array(x)
-    return elementwise.where(tri(*_matrix(x, "triu"), k - 1, dtype=bool, device=x.device), 0, x)
+    return elementwise.where(_triangle(x, k - 1, "triu"), 0, x)
 
 
-def _matrix(x: Array, where: str) -> tuple[int, ...]:
+def _triangle(x: Array, k: int, where: str) -> Array:
+    """Whether an element of x's last two axes is on or below the k-th diagonal."""
     if x.ndim < 2:
         raise errors.shape_argument(where, "x", list(x.shape), "x needs at least two axes", "pass a matrix")
-    return x.shape[-2:]
+    return tri(x.shape[-2], x.shape[-1], k, dtype=bool, device=x.device)

@@ -1,8 +1,8 @@
 """Indexing: ``x[...]``, ``x.at[...]``, take, take_along_axis, nonzero.
 
-An index comes apart in two steps. Integers, slices, None and ... make one strided slice and a reshape. Index arrays then
-come down to a gather of rows: the indexed axes move to the front and become one axis of rows, the arrays one array of
-row numbers.
+An index comes apart in two steps. Integers, slices, None and ... make one strided slice and a reshape. Index arrays
+then come down to a gather of rows: the indexed axes move to the front and become one axis of rows, the arrays one array
+of row numbers.
 """
 
 from __future__ import annotations
@@ -273,5 +273,5 @@ def nonzero(x: Any, /) -> tuple[Array, ...]:
     """
     x = as_array(x)
     while not isinstance(x, DeviceArray):
-        x = x.value  # type: ignore[attr-defined]
+        x = x.value
     return tuple(from_numpy(ids.astype(np.int64), x.device) for ids in np.nonzero(x._host("nonzero")))

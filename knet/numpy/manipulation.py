@@ -308,7 +308,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
     elif len(pad_width) == 2 and all(isinstance(n, int) for n in pad_width):
         pairs = [tuple(pad_width)] * x.ndim
     else:
-        pairs = [tuple(p) for p in pad_width]  # type: ignore[misc]
+        pairs = [tuple(p) for p in pad_width]
     if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise errors.shape_argument(
             "pad",

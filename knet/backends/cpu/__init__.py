@@ -1,4 +1,4 @@
-"""The CPU backend: buffers are NumPy arrays, kernels are the primitives' own bodies except where a faster one is named."""
+"""The CPU backend: buffers are NumPy arrays, kernels the primitives' own bodies except where a faster one is named."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _conv_aval(x: Any, w: Any, *, stride: Shape, padding: Pairs, dilation: Shape
     return ShapedArray((x.shape[0], w.shape[0], *sizes), x.dtype)
 
 
-def _offsets(kernel: Shape, out: Shape, stride: Shape, dilation: Shape) -> Iterator[tuple[Shape, tuple[slice, ...]]]:
+def _offsets(kernel: Shape, out: Shape, stride: Shape, dilation: Shape) -> Iterator[tuple[Any, Any]]:
     """Each offset in the kernel, with the slice of the padded input that it meets."""
     for k in itertools.product(*map(range, kernel)):
         yield (
@@ -114,7 +114,7 @@ def conv_input_grad(
     dx = np.zeros((input_shape[0], groups, input_shape[1] // groups, *padded), np.result_type(g.dtype, np.float32))
     for k, cells in _offsets(w.shape[2:], g.shape[2:], stride, dilation):
         dx[(..., *cells)] += np.einsum("ngo...,goc->ngc...", gg, wg[(..., *k)])
-    inner = tuple(slice(before, before + s) for s, (before, _) in zip(input_shape[2:], padding, strict=True))
+    inner: Any = tuple(slice(before, before + s) for s, (before, _) in zip(input_shape[2:], padding, strict=True))
     return dx[(..., *inner)].reshape(input_shape).astype(g.dtype)
 
 

@@ -59,7 +59,7 @@ def unpack(words: Any, shape: Shape, dtype: Any) -> Any:
     size = size_of(shape)
     if dtype == dtypes.uint32:
         words = np.ascontiguousarray(words).astype("<u8", copy=False).view("<u4")
-    return words[..., :size].reshape(*words.shape[:-1], *shape).astype(dtype, copy=False)
+    return words[..., :size].reshape((*words.shape[:-1], *shape)).astype(dtype, copy=False)
 
 
 def blocks(shape: Shape, dtype: Any) -> int:

@@ -97,7 +97,7 @@ def expand(x: Any, axes: tuple[int, ...]) -> Any:
     return reshape(x, shape=tuple(shape))
 
 
-# --- slices: a slice is (starts, sizes, steps), one of each for every axis; steps may be negative -----------------------
+# --- slices: (starts, sizes, steps), one of each for every axis; steps may be negative --------------------------------
 
 
 def _index(starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]) -> tuple[slice, ...]:
