@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import errors
-from ..aval import Shape, ShapedArray
-from ..primitive import primitive
+from .. import batching, errors
+from ..aval import Shape, ShapedArray, size_of
+from ..primitive import MULTILINEAR, primitive
+from . import shape as shape_ops
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -68,13 +69,73 @@ def _grouped(x: Any, groups: int, axis: int) -> Any:
     return x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
 
 
+# --- batching: one convolution in place of a batch of them. The batch joins N where only x-like operands have it, the
+# channels where only w has it, and the groups where both have it.
+
+
+def _join_groups(x: Any, axis: int, groups: int) -> Any:
+    """The batch axis merged into a channel axis inside each of its groups: [B, .., G c, ..] to [.., G B c, ..]."""
+    x = shape_ops.reshape(x, shape=(*x.shape[: axis + 1], groups, x.shape[axis + 1] // groups, *x.shape[axis + 2 :]))
+    x = batching.join(x, axis + 1)
+    return shape_ops.reshape(x, shape=(*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2 :]))
+
+
+def _part_groups(y: Any, axis: int, groups: int, size: int) -> Any:
+    """The inverse of :func:`_join_groups`."""
+    y = shape_ops.reshape(y, shape=(*y.shape[:axis], groups, y.shape[axis] // groups, *y.shape[axis + 1 :]))
+    y = batching.part(y, axis + 1, size)
+    return shape_ops.reshape(
+        y, shape=(*y.shape[: axis + 1], y.shape[axis + 1] * y.shape[axis + 2], *y.shape[axis + 3 :])
+    )
+
+
+def _conv_batch(primitive: Any, args: Any, batched: Any, size: int, *, groups: int, **p: Any) -> Any:
+    x, w = args
+    if not batched[1]:
+        return batching.part(conv(batching.join(x, 0), w, groups=groups, **p), 0, size)
+    if not batched[0]:
+        return _part_groups(conv(x, _join_groups(w, 0, groups), groups=groups, **p), 1, groups, size)
+    return batching.part(conv(batching.join(x, 1), batching.join(w, 0), groups=size * groups, **p), 1, size)
+
+
+def _input_grad_batch(
+    primitive: Any, args: Any, batched: Any, size: int, *, input_shape: Shape, groups: int, **p: Any
+) -> Any:
+    (g, w), (n, c, *s) = args, input_shape
+    if not batched[1]:
+        dx = conv_input_grad(batching.join(g, 0), w, input_shape=(size * n, c, *s), groups=groups, **p)
+        return batching.part(dx, 0, size)
+    if not batched[0]:
+        dx = conv_input_grad(g, batching.join(w, 1), input_shape=(n, size * c, *s), groups=groups, **p)
+        return _part_groups(dx, 1, groups, size)
+    g, w = batching.join(g, 1), batching.join(w, 0)
+    dx = conv_input_grad(g, w, input_shape=(n, size * c, *s), groups=size * groups, **p)
+    return batching.part(dx, 1, size)
+
+
+def _weight_grad_batch(
+    primitive: Any, args: Any, batched: Any, size: int, *, kernel_shape: Shape, groups: int, **p: Any
+) -> Any:
+    (x, g), (o, c, *k) = args, kernel_shape
+    if not batched[1]:
+        dw = conv_weight_grad(_join_groups(x, 1, groups), g, kernel_shape=(o, size * c, *k), groups=groups, **p)
+        return batching.part(dw, 1, size)
+    if not batched[0]:
+        dw = conv_weight_grad(x, _join_groups(g, 1, groups), kernel_shape=(size * o, c, *k), groups=groups, **p)
+        return _part_groups(dw, 0, groups, size)
+    x, g = batching.join(x, 1), batching.join(g, 1)
+    dw = conv_weight_grad(x, g, kernel_shape=(size * o, c, *k), groups=size * groups, **p)
+    return batching.part(dw, 0, size)
+
+
 @primitive(
     aval=_conv_aval,
     vjp=(
         lambda g, _y, x_aval, w, **p: conv_input_grad(g, w, input_shape=x_aval.shape, **p),
         lambda g, _y, x, w_aval, **p: conv_weight_grad(x, g, kernel_shape=w_aval.shape, **p),
     ),
-    family="convolution",
+    jvp=MULTILINEAR(0, 1),
+    batch=_conv_batch,
 )
 def conv(x: Any, w: Any, *, stride: Shape, padding: Pairs, dilation: Shape, groups: int) -> Any:
     """Cross-correlation of x with w (no kernel flip).
@@ -98,7 +159,8 @@ def conv(x: Any, w: Any, *, stride: Shape, padding: Pairs, dilation: Shape, grou
         lambda t, _y, _g, w, *, input_shape, **p: conv(t, w, **p),
         lambda t, _y, g, w_aval, *, input_shape, **p: conv_weight_grad(t, g, kernel_shape=w_aval.shape, **p),
     ),
-    family="convolution",
+    jvp=MULTILINEAR(0, 1),
+    batch=_input_grad_batch,
 )
 def conv_input_grad(
     g: Any, w: Any, *, input_shape: Shape, stride: Shape, padding: Pairs, dilation: Shape, groups: int
@@ -124,7 +186,8 @@ def conv_input_grad(
         lambda t, _y, x_aval, g, *, kernel_shape, **p: conv_input_grad(g, t, input_shape=x_aval.shape, **p),
         lambda t, _y, x, _g, *, kernel_shape, **p: conv(x, t, **p),
     ),
-    family="convolution",
+    jvp=MULTILINEAR(0, 1),
+    batch=_weight_grad_batch,
 )
 def conv_weight_grad(
     x: Any, g: Any, *, kernel_shape: Shape, stride: Shape, padding: Pairs, dilation: Shape, groups: int
@@ -137,6 +200,9 @@ def conv_weight_grad(
     """
     xp, gg = _grouped(_padded(x, padding), groups, 1), _grouped(g, groups, 1)
     dw = np.zeros((groups, kernel_shape[0] // groups, *kernel_shape[1:]), np.result_type(g.dtype, np.float32))
+    size = size_of(g.shape[2:])
+    flat = gg.reshape(*gg.shape[:3], size)
     for k, cells in _offsets(kernel_shape[2:], g.shape[2:], stride, dilation):
-        dw[(..., *k)] = np.einsum("ngc...,ngo...->goc", xp[(..., *cells)], gg)
+        seen = xp[(..., *cells)]
+        dw[(..., *k)] = np.einsum("ngcs,ngos->goc", seen.reshape(*seen.shape[:3], size), flat)
     return dw.reshape(kernel_shape).astype(g.dtype)

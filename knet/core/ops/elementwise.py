@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes
+from .. import batching, dtypes
 from ..array import install_operators
 from ..aval import ShapedArray
-from ..primitive import ZERO, elementwise, primitive
+from ..pointwise import elementwise
+from ..primitive import LINEAR, ZERO, primitive
 
 # --- arithmetic -----------------------------------------------------------------------------------------------------
 
@@ -228,7 +229,13 @@ def _cast_aval(x: Any, *, dtype: Any) -> ShapedArray:
     return ShapedArray(x.shape, dtype)
 
 
-@primitive("cast", aval=_cast_aval, vjp=(lambda g, _y, x_aval, *, dtype: cast(g, x_aval.dtype),), family="elementwise")
+@primitive(
+    "cast",
+    aval=_cast_aval,
+    vjp=(lambda g, _y, x_aval, *, dtype: cast(g, x_aval.dtype),),
+    jvp=LINEAR(),
+    batch=batching.pointwise,
+)
 def _cast(x: Any, *, dtype: Any) -> Any:
     """Elements converted to another dtype; floats to integers truncate."""
     return x.astype(dtype)

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, errors
+from .. import batching, dtypes, errors
 from ..aval import ShapedArray
-from ..primitive import primitive
+from ..primitive import LINEAR, primitive
 from . import creation, elementwise
 from . import shape as shape_ops
 
@@ -27,7 +27,7 @@ def check_bounds(ids: Any, size: int, axis: int = 0) -> None:
 @primitive(
     aval=lambda ids, *, size, axis: ShapedArray(ids.shape, dtypes.default_int),
     vjp="an index has no derivative",
-    family="index",
+    batch=batching.pointwise,
 )
 def wrap_index(ids: Any, *, size: int, axis: int) -> Any:
     """Indices in [0, size) for indices in [-size, size).
@@ -37,6 +37,27 @@ def wrap_index(ids: Any, *, size: int, axis: int) -> Any:
     check_bounds(ids, size, axis)
     ids = np.asarray(ids, np.int64)
     return np.where(ids < 0, ids + size, ids)
+
+
+def _flat_rows(x: Any, ids: Any, batched: bool, size: int) -> tuple[Any, Any]:
+    """The batch's tables as one table of size * R rows, and the row numbers in that."""
+    rows = x.shape[1]
+    own = wrap_index(batching.spread(ids, batched, size), size=rows, axis=0)
+    first = creation.arange(size, dtypes.default_int, x.device) * rows
+    return batching.join(x, 0), own + shape_ops.reshape(first, shape=(size,) + (1,) * (own.ndim - 1))
+
+
+def _take_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
+    x, ids = args
+    if not batched[0]:
+        return take(x, ids)
+    return take(*_flat_rows(x, ids, batched[1], size))
+
+
+def _put_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
+    x, ids, u = args
+    table, rows = _flat_rows(batching.spread(x, batched[0], size), ids, batched[1], size)
+    return batching.part(primitive(table, rows, batching.spread(u, batched[2], size)), 0, size)
 
 
 def _take_aval(x: Any, ids: Any) -> ShapedArray:
@@ -49,7 +70,8 @@ def _take_aval(x: Any, ids: Any) -> ShapedArray:
         lambda g, _y, x_aval, ids: put_add(creation.zeros(x_aval.shape, g.dtype, g.device), ids, g),
         "an index has no derivative",
     ),
-    family="index",
+    jvp=LINEAR(0),
+    batch=_take_batch,
 )
 def take(x: Any, ids: Any) -> Any:
     """Rows of x: y[i, ...] = x[ids[i], ...].
@@ -76,7 +98,8 @@ def _put_aval(x: Any, ids: Any, u: Any) -> ShapedArray:
         "an index has no derivative",
         lambda g, _y, _x, ids, _u: take(g, ids),
     ),
-    family="index",
+    jvp=LINEAR(0, 2),
+    batch=_put_batch,
 )
 def put_add(x: Any, ids: Any, u: Any) -> Any:
     """Copy of x with rows of u added: y[ids[i], ...] += u[i, ...]; repeated rows add up.
@@ -110,7 +133,8 @@ def _put_vjp_update(g: Any, _y: Any, x_aval: Any, ids: Any, u_aval: Any) -> Any:
         "an index has no derivative",
         _put_vjp_update,
     ),
-    family="index",
+    jvp=LINEAR(0, 2),
+    batch=_put_batch,
 )
 def put(x: Any, ids: Any, u: Any) -> Any:
     """Copy of x with rows replaced: y[ids[i], ...] = u[i, ...]; of repeated rows the last one counts.

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import errors
+from .. import batching, errors
 from ..aval import ShapedArray, broadcast_shapes
-from ..primitive import primitive
+from ..primitive import MULTILINEAR, primitive
 from . import shape as shape_ops
 from .reduce import reduce_sum, wide
 
@@ -40,13 +40,23 @@ def _aval(x: Any, w: Any) -> ShapedArray:
     return ShapedArray((*batch, x.shape[-2], w.shape[-1]), x.dtype)
 
 
+def _matmul_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
+    (x, w), ndim = args, max(map(batching.rank, args, batched))
+    if not batched[1] and w.ndim == 2:
+        # One tall product, not a batch of small ones.
+        tall = shape_ops.reshape(x, shape=(x.size // x.shape[-1] if x.size else 0, x.shape[-1]))
+        return shape_ops.reshape(matmul(tall, w), shape=(*x.shape[:-1], w.shape[-1]))
+    return matmul(batching.align(x, batched[0], ndim), batching.align(w, batched[1], ndim))
+
+
 @primitive(
     aval=_aval,
     vjp=(
         lambda g, _y, x_aval, w: _unbatch(matmul(g, swap_last(w)), x_aval.shape),
         lambda g, _y, x, w_aval: _unbatch(matmul(swap_last(x), g), w_aval.shape),
     ),
-    family="contraction",
+    jvp=MULTILINEAR(0, 1),
+    batch=_matmul_batch,
 )
 def matmul(x: Any, w: Any) -> Any:
     """Matrix product of the last two axes, batched over the others: y[..., m, n] = sum_k x[..., m, k] w[..., k, n].

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, errors
+from .. import batching, dtypes, errors
 from ..aval import Shape, ShapedArray
-from ..primitive import ZERO, primitive
+from ..primitive import LINEAR, ZERO, primitive
 from .conv import Pairs, output_sizes
 
 
@@ -72,7 +72,8 @@ def _chosen(x: Any, y: Any, window: Shape, stride: Shape, padding: Pairs) -> Ite
         pooled_shape("max_pool", x.shape, window, stride, padding), x.dtype
     ),
     vjp=(lambda g, y, x, **p: max_pool_grad(g, x, y, **p),),
-    family="window",
+    jvp=lambda primals, tangents, y, **p: max_pool_gather(tangents[0], primals[0], y, **p),
+    batch=batching.merged,
 )
 def max_pool(x: Any, *, window: Shape, stride: Shape, padding: Pairs) -> Any:
     """Maximum over windows; padding counts as -inf; NaN if one is NaN.
@@ -91,7 +92,8 @@ def max_pool(x: Any, *, window: Shape, stride: Shape, padding: Pairs) -> Any:
 @primitive(
     aval=lambda g, x, y, **_: ShapedArray(x.shape, g.dtype),
     vjp=(lambda t, _z, _g, x, y, **p: max_pool_gather(t, x, y, **p), ZERO, ZERO),
-    family="window",
+    jvp=LINEAR(0),
+    batch=batching.merged,
 )
 def max_pool_grad(g: Any, x: Any, y: Any, *, window: Shape, stride: Shape, padding: Pairs) -> Any:
     """Cotangent of max_pool's x: each window's g added at the position of its first maximum.
@@ -107,7 +109,8 @@ def max_pool_grad(g: Any, x: Any, y: Any, *, window: Shape, stride: Shape, paddi
 @primitive(
     aval=lambda t, x, y, **_: ShapedArray(y.shape, t.dtype),
     vjp=(lambda g, _z, _t, x, y, **p: max_pool_grad(g, x, y, **p), ZERO, ZERO),
-    family="window",
+    jvp=LINEAR(0),
+    batch=batching.merged,
 )
 def max_pool_gather(t: Any, x: Any, y: Any, *, window: Shape, stride: Shape, padding: Pairs) -> Any:
     """t at the position of each window's first maximum: the adjoint of max_pool_grad.
@@ -135,7 +138,8 @@ def _divisor(shape: Shape, dtype: Any, window: Shape, stride: Shape, padding: Pa
         pooled_shape("avg_pool", x.shape, window, stride, padding), x.dtype
     ),
     vjp=(lambda g, _y, x_aval, **p: avg_pool_grad(g, input_shape=x_aval.shape, **p),),
-    family="window",
+    jvp=LINEAR(),
+    batch=batching.merged,
 )
 def avg_pool(x: Any, *, window: Shape, stride: Shape, padding: Pairs, include_padding: bool) -> Any:
     """Mean over windows, of all cells with the padding's zeros or of those within x alone.
@@ -151,7 +155,8 @@ def avg_pool(x: Any, *, window: Shape, stride: Shape, padding: Pairs, include_pa
 @primitive(
     aval=lambda g, *, input_shape, **_: ShapedArray(input_shape, g.dtype),
     vjp=(lambda t, _y, _g, *, input_shape, **p: avg_pool(t, **p),),
-    family="window",
+    jvp=LINEAR(),
+    batch=batching.merged,
 )
 def avg_pool_grad(
     g: Any, *, input_shape: Shape, window: Shape, stride: Shape, padding: Pairs, include_padding: bool

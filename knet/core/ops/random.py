@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, errors
+from .. import batching, dtypes, errors
 from ..aval import Shape, ShapedArray, broadcast_shapes, size_of
 from ..primitive import primitive
 
@@ -31,6 +31,7 @@ def _wide_product(a: int, b: Any) -> tuple[Any, Any]:
     return a_high * b_high + (middle >> np.uint64(32)) + (carry >> np.uint64(32)), np.uint64(a) * b
 
 
+@np.errstate(over="ignore")  # arithmetic is modulo 2**64, also where NumPy has scalars and would warn
 def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
     """Ten rounds of Philox-4x64 on uint64 arrays that broadcast."""
     c0, c1, c2, c3 = counter
@@ -67,7 +68,7 @@ def blocks(shape: Shape, dtype: Any) -> int:
     return -(-size_of(shape) * dtype.itemsize // 32)
 
 
-@primitive(aval=_bits_aval, vjp="random bits have no derivative", family="random")
+@primitive(aval=_bits_aval, vjp="random bits have no derivative", batch=batching.shifted(lambda _size, **p: p))
 def random_bits(key: Any, *, shape: Shape, dtype: Any) -> Any:
     """Uniformly random bits.
 
@@ -88,7 +89,13 @@ def _derive_aval(key: Any, data: Any, *, tag: int) -> ShapedArray:
     return ShapedArray((*shape, 2), dtypes.uint64)
 
 
-@primitive(aval=_derive_aval, vjp="a key has no derivative", family="random")
+def _derive_batch(primitive: Any, args: Any, batched: Any, size: int, **params: Any) -> Any:
+    ndim = max(batching.rank(args[0], batched[0]) - 1, batching.rank(args[1], batched[1]))
+    key = batching.align(args[0], batched[0], ndim + 1)
+    return primitive(key, batching.align(args[1], batched[1], ndim), **params)
+
+
+@primitive(aval=_derive_aval, vjp="a key has no derivative", batch=_derive_batch)
 def derive_key(key: Any, data: Any, *, tag: int) -> Any:
     """New keys from a key and integers.
 

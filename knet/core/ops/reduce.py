@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import dtypes, errors
+from .. import batching, dtypes, errors
 from ..aval import ShapedArray, reduced_shape
-from ..primitive import primitive
+from ..primitive import LINEAR, primitive
 from . import creation, elementwise
 from . import shape as shape_ops
 
@@ -46,7 +46,7 @@ def _sum_vjp(g: Any, _y: Any, x_aval: Any, *, axis: Axes, keepdims: bool) -> Any
     return shape_ops.broadcast_to(restore(g, axis, keepdims), shape=x_aval.shape)
 
 
-@primitive(aval=_aval, vjp=(_sum_vjp,), family="reduction")
+@primitive(aval=_aval, vjp=(_sum_vjp,), jvp=LINEAR(), batch=batching.shifted(batching.next_axes))
 def reduce_sum(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Sum over axes, in x's dtype; half types accumulate in float32.
 
@@ -61,7 +61,7 @@ def _extremum_vjp(g: Any, y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return elementwise.where(chosen, restore(g, axis, keepdims) / count, 0.0)
 
 
-@primitive(aval=_aval_nonempty("max"), vjp=(_extremum_vjp,), family="reduction")
+@primitive(aval=_aval_nonempty("max"), vjp=(_extremum_vjp,), batch=batching.shifted(batching.next_axes))
 def reduce_max(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Maximum over axes; NaN if one is NaN. Ties share the cotangent.
 
@@ -70,7 +70,7 @@ def reduce_max(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(aval=_aval_nonempty("min"), vjp=(_extremum_vjp,), family="reduction")
+@primitive(aval=_aval_nonempty("min"), vjp=(_extremum_vjp,), batch=batching.shifted(batching.next_axes))
 def reduce_min(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Minimum over axes; NaN if one is NaN. Ties share the cotangent.
 
@@ -102,7 +102,7 @@ def _count(x: Any, axes: Axes) -> int:
     return count
 
 
-@primitive(aval=_aval, vjp=(_prod_vjp,), family="reduction")
+@primitive(aval=_aval, vjp=(_prod_vjp,), batch=batching.shifted(batching.next_axes))
 def reduce_prod(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Product over axes, in x's dtype; half types accumulate in float32.
 
@@ -126,7 +126,7 @@ def _logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     vjp=(
         lambda g, y, x, *, axis, keepdims: restore(g, axis, keepdims) * elementwise.exp(x - restore(y, axis, keepdims)),
     ),
-    family="reduction",
+    batch=batching.shifted(batching.next_axes),
 )
 def reduce_logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """log(sum(exp(x))) over axes, without overflow; -inf where all elements are -inf.
@@ -138,7 +138,7 @@ def reduce_logsumexp(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return _logsumexp(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(aval=_bool_aval, vjp="a truth value has no derivative", family="reduction")
+@primitive(aval=_bool_aval, vjp="a truth value has no derivative", batch=batching.shifted(batching.next_axes))
 def reduce_any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Whether any element over axes is true.
 
@@ -147,7 +147,7 @@ def reduce_any(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(aval=_bool_aval, vjp="a truth value has no derivative", family="reduction")
+@primitive(aval=_bool_aval, vjp="a truth value has no derivative", batch=batching.shifted(batching.next_axes))
 def reduce_all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     """Whether all elements over axes are true.
 
@@ -165,7 +165,7 @@ def _arg_aval(name: str) -> Any:
     return aval
 
 
-@primitive(aval=_arg_aval("argmax"), vjp="an index has no derivative", family="reduction")
+@primitive(aval=_arg_aval("argmax"), vjp="an index has no derivative", batch=batching.shifted(batching.next_axis))
 def argmax(x: Any, *, axis: int) -> Any:
     """Index of the first maximum along an axis; the first NaN counts as the maximum.
 
@@ -174,7 +174,7 @@ def argmax(x: Any, *, axis: int) -> Any:
     return np.argmax(x, axis=axis)
 
 
-@primitive(aval=_arg_aval("argmin"), vjp="an index has no derivative", family="reduction")
+@primitive(aval=_arg_aval("argmin"), vjp="an index has no derivative", batch=batching.shifted(batching.next_axis))
 def argmin(x: Any, *, axis: int) -> Any:
     """Index of the first minimum along an axis; the first NaN counts as the minimum.
 
@@ -229,7 +229,8 @@ def _scan_aval(x: Any, *, axis: int) -> ShapedArray:
             cumulative_sum(shape_ops.flip(g, axis=(axis,)), axis=axis), axis=(axis,)
         ),
     ),
-    family="scan",
+    jvp=LINEAR(),
+    batch=batching.shifted(batching.next_axis),
 )
 def cumulative_sum(x: Any, *, axis: int) -> Any:
     """Sums of the elements up to and including each, along an axis; half types accumulate in float32.
@@ -239,7 +240,7 @@ def cumulative_sum(x: Any, *, axis: int) -> Any:
     return np.add.accumulate(x, axis=axis, dtype=wide(x)).astype(x.dtype, copy=False)
 
 
-@primitive(aval=_scan_aval, vjp=(_cumulative_prod_vjp,), family="scan")
+@primitive(aval=_scan_aval, vjp=(_cumulative_prod_vjp,), batch=batching.shifted(batching.next_axis))
 def cumulative_prod(x: Any, *, axis: int) -> Any:
     """Products of the elements up to and including each, along an axis; half types accumulate in float32.
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import errors
+from .. import batching, errors
 from ..aval import Shape, ShapedArray, broadcast_shapes, size_of
-from ..primitive import primitive
+from ..primitive import LINEAR, primitive
 from . import creation, reduce  # cyclic: rules use one another's primitives when called
 
 
@@ -24,7 +24,8 @@ def _reshape_aval(x: Any, *, shape: Shape) -> ShapedArray:
 @primitive(
     aval=_reshape_aval,
     vjp=(lambda g, _y, x_aval, *, shape: reshape(g, shape=x_aval.shape),),
-    family="structural",
+    jvp=LINEAR(),
+    batch=batching.shifted(lambda size, *, shape: {"shape": (size, *shape)}),
 )
 def reshape(x: Any, *, shape: Shape) -> Any:
     """The same elements in row-major order under another shape.
@@ -51,7 +52,8 @@ def inverse_permutation(axes: tuple[int, ...]) -> tuple[int, ...]:
 @primitive(
     aval=_permute_aval,
     vjp=(lambda g, _y, _x, *, axes: permute(g, axes=inverse_permutation(axes)),),
-    family="structural",
+    jvp=LINEAR(),
+    batch=batching.shifted(lambda _size, *, axes: {"axes": (0, *(i + 1 for i in axes))}),
 )
 def permute(x: Any, *, axes: tuple[int, ...]) -> Any:
     """Axes in another order: axis i of the result is axis ``axes[i]`` of x.
@@ -75,7 +77,16 @@ def _broadcast_vjp(g: Any, _y: Any, x_aval: Any, *, shape: Shape) -> Any:
     return g if g.shape == from_shape else reshape(g, shape=from_shape)
 
 
-@primitive(aval=_broadcast_aval, vjp=(_broadcast_vjp,), family="structural")
+def _broadcast_batch(primitive: Any, args: Any, batched: Any, size: int, *, shape: Shape) -> Any:
+    return primitive(batching.align(args[0], batched[0], len(shape)), shape=(size, *shape))
+
+
+@primitive(
+    aval=_broadcast_aval,
+    vjp=(_broadcast_vjp,),
+    jvp=LINEAR(),
+    batch=_broadcast_batch,
+)
 def broadcast_to(x: Any, *, shape: Shape) -> Any:
     """Repetition along new leading axes and axes of size 1, by NumPy's rules.
 
@@ -108,6 +119,12 @@ def _index(starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ..
     return tuple(index)
 
 
+def _next_slice(size: int, **params: Any) -> dict[str, Any]:
+    """Parameters of a slice with the whole batch axis in front."""
+    whole = {"starts": 0, "sizes": size, "shape": size, "steps": 1}
+    return {name: (whole[name], *value) for name, value in params.items()}
+
+
 def _slice_aval(x: Any, *, starts: Any, sizes: Any, steps: Any) -> ShapedArray:
     return ShapedArray(sizes, x.dtype)
 
@@ -116,7 +133,8 @@ def _slice_aval(x: Any, *, starts: Any, sizes: Any, steps: Any) -> ShapedArray:
     "slice",
     aval=_slice_aval,
     vjp=(lambda g, _y, x_aval, *, starts, sizes, steps: unslice(g, shape=x_aval.shape, starts=starts, steps=steps),),
-    family="structural",
+    jvp=LINEAR(),
+    batch=batching.shifted(_next_slice),
 )
 def slice_axes(x: Any, *, starts: tuple[int, ...], sizes: tuple[int, ...], steps: tuple[int, ...]) -> Any:
     """Elements ``starts[i] + steps[i] * k`` for k in 0..sizes[i]-1 of each axis i.
@@ -133,7 +151,8 @@ def _unslice_aval(x: Any, *, shape: Shape, starts: Any, steps: Any) -> ShapedArr
 @primitive(
     aval=_unslice_aval,
     vjp=(lambda g, _y, x_aval, *, shape, starts, steps: slice_axes(g, starts=starts, sizes=x_aval.shape, steps=steps),),
-    family="structural",
+    jvp=LINEAR(),
+    batch=batching.shifted(_next_slice),
 )
 def unslice(x: Any, *, shape: Shape, starts: tuple[int, ...], steps: tuple[int, ...]) -> Any:
     """Zeros of ``shape`` with x at the places that ``slice`` would read: the adjoint of slice.
@@ -157,7 +176,8 @@ def _update_slice_aval(x: Any, u: Any, *, starts: Any, steps: Any) -> ShapedArra
         ),
         lambda g, _y, _x, u_aval, *, starts, steps: slice_axes(g, starts=starts, sizes=u_aval.shape, steps=steps),
     ),
-    family="structural",
+    jvp=LINEAR(),
+    batch=batching.shifted(_next_slice),
 )
 def update_slice(x: Any, u: Any, *, starts: tuple[int, ...], steps: tuple[int, ...]) -> Any:
     """Copy of x with u at the places that ``slice`` would read.
@@ -172,7 +192,8 @@ def update_slice(x: Any, u: Any, *, starts: tuple[int, ...], steps: tuple[int, .
 @primitive(
     aval=lambda x, *, axis: ShapedArray(x.shape, x.dtype),
     vjp=(lambda g, _y, _x, *, axis: flip(g, axis=axis),),
-    family="structural",
+    jvp=LINEAR(),
+    batch=batching.shifted(batching.next_axes),
 )
 def flip(x: Any, *, axis: tuple[int, ...]) -> Any:
     """Order reversed along axes.
@@ -198,7 +219,12 @@ def _concatenate_vjp(g: Any, _y: Any, *xs_aval: Any, argnum: int, axis: int) -> 
     return slice_axes(g, starts=starts, sizes=sizes, steps=(1,) * len(sizes))
 
 
-@primitive(aval=_concatenate_aval, vjp=_concatenate_vjp, family="structural")
+@primitive(
+    aval=_concatenate_aval,
+    vjp=_concatenate_vjp,
+    jvp=LINEAR(),
+    batch=batching.shifted(batching.next_axis),
+)
 def concatenate(*xs: Any, axis: int) -> Any:
     """Arrays joined along an existing axis.
 
