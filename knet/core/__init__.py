@@ -3,6 +3,10 @@
 from . import dtypes, errors, ops, tree
 from .array import Array
 from .aval import ShapedArray
+from .batch import vmap
+from .control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
+from .custom import checkpoint, custom_jvp, custom_vjp
+from .derivatives import hessian, hvp, jacfwd, jacrev, jvp, linear_transpose, linearize
 from .device import Device, as_array, default_device, get_device, set_backend, use_backend
 from .primitive import Primitive, primitive, registry
 from .transforms import grad, stop_gradient, value_and_grad, vjp
@@ -13,18 +17,36 @@ __all__ = [
     "Primitive",
     "ShapedArray",
     "as_array",
+    "associative_scan",
+    "checkpoint",
+    "cond",
+    "custom_jvp",
+    "custom_vjp",
     "default_device",
     "dtypes",
     "errors",
+    "fori_loop",
     "get_device",
     "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linear_transpose",
+    "linearize",
+    "map",
     "ops",
     "primitive",
     "registry",
+    "scan",
     "set_backend",
     "stop_gradient",
+    "switch",
     "tree",
     "use_backend",
     "value_and_grad",
     "vjp",
+    "vmap",
+    "while_loop",
 ]

@@ -120,7 +120,7 @@ class Array:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         # numpy_array * x arrives here: answer it as x.__rmul__ would. All else is a NumPy function given a Knet array.
-        operator = Array.operators.get(ufunc)
+        operator = Array.namespace.matmul if ufunc is np.matmul else Array.operators.get(ufunc)
         if method == "__call__" and operator is not None and len(inputs) == 2 and not kwargs:
             if isinstance(inputs[0], (np.ndarray, np.generic)):
                 return operator(*inputs)
@@ -228,7 +228,7 @@ class Array:
         """Axes permuted; without arguments, reversed."""
         if not axes:
             return self.T
-        return Array.namespace.permute_dims(self, tuple(axes[0] if len(axes) == 1 else axes))
+        return Array.namespace.permute_dims(self, axes[0] if isinstance(axes[0], (tuple, list)) else axes)
 
     def ravel(self) -> Array:
         """All elements along one axis, in row-major order."""

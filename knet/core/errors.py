@@ -413,6 +413,150 @@ def not_constructible() -> DTypeError:
     )
 
 
+def tangent_mismatch(where: str, got: Any, want: Any) -> ShapeError:
+    return ShapeError(
+        f"jvp: the tangent {where} is {describe(got)}, the primal there is {describe(want)}: they must agree in shape "
+        f"and dtype.\n  fix: build the tangent with knet.numpy.ones_like(primal)."
+    )
+
+
+def not_linear(name: str) -> NotDifferentiable:
+    return NotDifferentiable(
+        f"linear_transpose({name}): the function is not linear: its derivative depends on where it is taken.\n"
+        f"  fix: transpose a linear function, or use knet.vjp for the derivative of this one."
+    )
+
+
+def reverse_through_while(name: str) -> NotDifferentiable:
+    return NotDifferentiable(
+        f"while_loop({name}): reverse mode through a loop whose number of steps is not known beforehand would have to "
+        f"keep every step.\n  fix: use knet.scan or knet.fori_loop with a fixed number of steps, or forward mode "
+        f"(knet.jvp, knet.jacfwd)."
+    )
+
+
+def rule_missing(kind: str, name: str, method: str) -> TreeError:
+    return TreeError(f"{kind}({name}): called before its derivative was given.\n  fix: call {name}.{method} first.")
+
+
+def fwd_pair(name: str, got: Any) -> TreeError:
+    return TreeError(
+        f"custom_vjp({name}): fwd returned {type(got).__name__}: it must return a pair (result, residuals).\n"
+        f"  fix: return result, residuals."
+    )
+
+
+def jvp_pair(name: str, got: Any) -> TreeError:
+    return TreeError(
+        f"custom_jvp({name}): the rule returned {type(got).__name__}: it must return a pair (result, tangent).\n"
+        f"  fix: return result, tangent."
+    )
+
+
+def bwd_structure(name: str, got: Any, count: int) -> TreeError:
+    came = f"a tuple of {len(got)}" if isinstance(got, tuple) else type(got).__name__
+    return TreeError(
+        f"custom_vjp({name}): bwd returned {came}: it must return a tuple with one cotangent for each of the {count} "
+        f"arguments.\n  fix: return (g,) for one argument; None stands for zero."
+    )
+
+
+# --- batching -------------------------------------------------------------------------------------------------------
+
+
+def no_batching(name: str, reason: str) -> NotDifferentiable:
+    return NotDifferentiable(f"vmap: {name} does not batch: {reason}.\n  fix: call it outside of vmap.")
+
+
+def batched_to_host(wanted: str, function: str, what: str, size: int) -> TracerError:
+    return TracerError(
+        f"{wanted}: a value of vmap({function}), {what}, is asked for, but vmap computes it for {size} examples at once: "
+        f"there is no single value.\n  fix: knet.numpy.where(condition, a, b) or knet.cond in place of if, "
+        f"knet.while_loop in place of while."
+    )
+
+
+def in_axes_count(name: str, in_axes: Any, count: int) -> TreeError:
+    return TreeError(
+        f"vmap({name}): in_axes={in_axes} has {len(in_axes)} entries for {count} positional arguments.\n"
+        f"  fix: give one entry for each argument, None for one that all examples share."
+    )
+
+
+def in_axes_range(name: str, where: str, value: Any, axis: Any) -> ShapeError:
+    return ShapeError(
+        f"vmap({name}): {where} is {describe(value)}, which has no axis {axis} to map over.\n"
+        f"  fix: pass an array with a batch axis, or in_axes=None for this argument."
+    )
+
+
+def nothing_batched(name: str) -> ShapeError:
+    return ShapeError(
+        f"vmap({name}): no argument has a batch axis: every entry of in_axes is None, or there are no arrays.\n"
+        f"  fix: map over at least one argument."
+    )
+
+
+def batch_sizes(name: str, sizes: dict[str, int]) -> ShapeError:
+    listed = ", ".join(f"{where} has {n}" for where, n in list(sizes.items())[:6])
+    return ShapeError(
+        f"vmap({name}): the batch axes differ in size: {listed}.\n  fix: pass as many examples in every argument, or "
+        f"in_axes=None for one that all examples share."
+    )
+
+
+def out_axes_none(name: str, value: Any) -> ShapeError:
+    return ShapeError(
+        f"vmap({name}): out_axes=None for a result, {describe(value)}, that differs between examples.\n"
+        f"  fix: give the axis at which the batch should stand, such as out_axes=0."
+    )
+
+
+def out_axes_range(name: str, value: Any, axis: Any) -> ShapeError:
+    return ShapeError(
+        f"vmap({name}): out_axes={axis} for a batched result {describe(value)}: there is no such axis.\n"
+        f"  fix: give an axis in [{-len(value.shape)}, {len(value.shape) - 1}]."
+    )
+
+
+# --- control flow ---------------------------------------------------------------------------------------------------
+
+
+def not_a_predicate(where: str, value: Any) -> DTypeError:
+    return DTypeError(
+        f"{where}: the condition is {describe(value)}: it must be a scalar boolean.\n"
+        f"  fix: reduce it with .any() or .all(), or compare it."
+    )
+
+
+def branch_mismatch(where: str, path: str, first: Any, other: Any) -> TreeError:
+    return TreeError(
+        f"{where}: the branches' results differ at {path or 'the result'}: {first} and {other}: all branches must "
+        f"return one structure with equal shapes and dtypes.\n  fix: convert with .astype or broadcast in the odd branch."
+    )
+
+
+def carry_mismatch(where: str, path: str, before: Any, after: Any) -> TreeError:
+    return TreeError(
+        f"{where}: the carry{path} is {before} before a step and {after} after it: the body must return a carry of the "
+        f"structure, shapes and dtypes that it was given.\n  fix: convert with .astype in the body, or start with an "
+        f"initial value of that type."
+    )
+
+
+def scan_lengths(lengths: dict[str, int]) -> ShapeError:
+    listed = ", ".join(f"{where} has {n}" for where, n in list(lengths.items())[:6])
+    return ShapeError(
+        f"scan: the leading axes differ in size: {listed}.\n  fix: give xs leading axes of one size, equal to length."
+    )
+
+
+def scan_needs_length() -> ShapeError:
+    return ShapeError(
+        "scan: xs has no arrays and length is None: the number of steps is unknown.\n  fix: give length=."
+    )
+
+
 # --- trees ----------------------------------------------------------------------------------------------------------
 
 

@@ -111,6 +111,9 @@ class Primitive:
     def __repr__(self) -> str:
         return f"<primitive {self.name}>"
 
+    def __reduce__(self) -> Any:
+        return _registered, (self.name,)  # copies and pickles are the one object
+
     def __call__(self, *args: Any, **params: Any) -> Any:
         return top_trace(args).process(self, args, params)
 
@@ -167,6 +170,10 @@ class Primitive:
             same = keep[1] if len(set(keep[1:])) == 1 else None
             plan = self.plans[argnums] = Plan(rules, keep[0], tuple(keep[1:]), same)
         return plan
+
+
+def _registered(name: str) -> Primitive:
+    return registry[name]
 
 
 class Plan(NamedTuple):

@@ -10,8 +10,10 @@ that it keeps alive) as soon as it is used.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from .array import Array, DeviceArray
 from .aval import ShapedArray, aval_of
 from .ops import elementwise, reduce, shape
 from .primitive import NOTHING, VALUE, Primitive
-from .trace import Trace, Tracer
+from .trace import Trace, ValueTracer
 
 # KNET_CHECKS=1: after each rule, the cotangent must have the shape and dtype of its primal. The test suite sets it.
 CHECKS = os.environ.get("KNET_CHECKS", "0") not in ("", "0")
@@ -31,12 +33,14 @@ class ReverseTrace(Trace):
     """The trace of grad and vjp."""
 
     kind = "grad"
-    __slots__ = ("count", "tape")
+    __slots__ = ("count", "redirect", "tape")
 
     def __init__(self, function: str) -> None:
         super().__init__(function)
         self.tape: list[Any] | None = []
         self.count = 0
+        # Without a tape, what a tracer stands for instead (core.custom re-runs functions in this way).
+        self.redirect: Callable[[Any], Any] | None = None
 
     def watch(self, value: Any) -> ReverseTracer:
         """Tracer for an input of the function."""
@@ -46,7 +50,7 @@ class ReverseTrace(Trace):
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         tape = self.tape
         if tape is None:
-            raise errors.leaked_tracer(self.kind, self.function, f"an operand of {primitive.name}")
+            return primitive(*self._redirected(args, f"an operand of {primitive.name}"), **params)
         # One and two operands are written out: at this size of work a loop costs as much as all the rest.
         argnums: tuple[int, ...]
         parents: tuple[int, ...]
@@ -116,6 +120,52 @@ class ReverseTrace(Trace):
             for y, n in zip(ys, numbers, strict=True)
         )
 
+    @contextlib.contextmanager
+    def standing_in(self, redirect: Callable[[Any], Any]) -> Iterator[None]:
+        """Context in which nothing is recorded and this trace's tracers stand for other values.
+
+        The trace is the highest meanwhile, so that the exchange comes before any other trace sees the operands.
+        """
+        before = self.tape, self.redirect, self.level
+        self.tape, self.redirect, self.level = None, redirect, math.inf
+        try:
+            yield
+        finally:
+            self.tape, self.redirect, self.level = before
+
+    def _redirected(self, args: Sequence[Any], where: str) -> list[Any]:
+        """Operands with this trace's tracers replaced; the trace has ended, so a plain use of them is an error."""
+        if self.redirect is None:
+            raise errors.leaked_tracer(self.kind, self.function, where)
+        return [self.redirect(x) if type(x) is ReverseTracer and x.trace is self else x for x in args]
+
+    def call(self, call: Any, leaves: Sequence[Any]) -> list[Any]:
+        """Results of a function that brings its own derivative (see core.custom)."""
+        if self.tape is None:
+            return call(self._redirected(leaves, f"an operand of {call.name}"))
+        argnums, parents, values = self._split(leaves)
+        outs, closed_over, pull = call.recorded(self, values, argnums)
+        # A result that is a tracer of this trace already depends on it through the function's closure.
+        direct = tuple((i, y.number) for i, y in enumerate(outs) if type(y) is ReverseTracer and y.trace is self)
+        values = [y.value if type(y) is ReverseTracer and y.trace is self else y for y in outs]
+
+        def rules(gs: Any, _ys: Any) -> list[Any]:
+            return [*pull(gs), *(gs[i] for i, _ in direct)]
+
+        numbers = tuple(range(self.count + 1, self.count + 1 + len(values)))
+        self.count += len(values)
+        self.tape.append((numbers, rules, (*parents, *closed_over, *(n for _, n in direct)), None, (), {}, None))
+        return [
+            ReverseTracer(self, y, n) if isinstance(y, Array) and dtypes.is_differentiable(y.dtype) else y
+            for y, n in zip(values, numbers, strict=True)
+        ]
+
+    def take_tape(self) -> list[Any]:
+        """The tape; the trace has ended with this."""
+        tape, self.tape = self.tape, None
+        assert tape is not None
+        return tape
+
     def close(self) -> None:
         """End the trace: tracers that escaped raise from here on."""
         self.tape = None
@@ -141,43 +191,15 @@ def _abstract(value: Any) -> Any:
     return aval_of(value) if isinstance(value, Array) else value
 
 
-class ReverseTracer(Tracer):
-    """A value on the tape: ``value`` one level down, and its number there."""
+class ReverseTracer(ValueTracer):
+    """A value on the tape, and its number there."""
 
-    __slots__ = ("number", "value")
+    __slots__ = ("number",)
 
     def __init__(self, trace: ReverseTrace, value: Any, number: int) -> None:
         self.trace = trace
         self.value = value
         self.number = number
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.value.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.value.dtype
-
-    @property
-    def device(self) -> Any:
-        return self.value.device
-
-    def _host(self, wanted: str) -> np.ndarray[Any, Any]:
-        if wanted == "numpy.asarray":
-            trace = self.trace
-            raise errors.tracer_to_host(trace.kind, wanted, trace.function, f"x, {errors.describe(self)},")
-        # A Python number or a printed text carries no derivative, and control flow on values is what tracing allows.
-        return self.value._host(wanted)
-
-    def block_until_ready(self) -> Array:
-        self.value.block_until_ready()
-        return self
-
-    def __repr__(self) -> str:
-        return f"Tracer<{self.trace.kind}>({self.value!r})"
-
-    __str__ = __repr__
 
 
 def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict[int, Any]:
@@ -199,6 +221,11 @@ def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict
         else:
             g = tuple(cotangents.pop(n, None) for n in number)
             if all(part is None for part in g):
+                continue
+            if not isinstance(rules, tuple):  # one rule for all operands
+                for parent, c in zip(parents, rules(g, y), strict=True):
+                    if c is not None:
+                        cotangents[parent] = add(cotangents[parent], c) if parent in cotangents else c
                 continue
         c = None
         for i, parent in enumerate(parents):

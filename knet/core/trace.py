@@ -15,6 +15,9 @@ import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from . import errors
 from .array import Array
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ class Trace:
 
     def __init__(self, function: str = "a function") -> None:
         self.function = function
-        self.level = next(_levels)
+        self.level: float = next(_levels)
 
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         """Result of the primitive, at least one of whose operands is a tracer of this trace."""
@@ -48,10 +51,45 @@ class Tracer(Array):
     trace: Any
 
 
+class ValueTracer(Tracer):
+    """A tracer that knows its value one level down, and may therefore be looked at: printed, compared, branched on."""
+
+    __slots__ = ("value",)
+    value: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype
+
+    @property
+    def device(self) -> Any:
+        return self.value.device
+
+    def _host(self, wanted: str) -> np.ndarray[Any, Any]:
+        if wanted == "numpy.asarray":
+            trace = self.trace
+            raise errors.tracer_to_host(trace.kind, wanted, trace.function, f"x, {errors.describe(self)},")
+        # A Python number or a printed text carries no derivative, and control flow on values is what tracing allows.
+        return self.value._host(wanted)
+
+    def block_until_ready(self) -> Array:
+        self.value.block_until_ready()
+        return self
+
+    def __repr__(self) -> str:
+        return f"Tracer<{self.trace.kind}>({self.value!r})"
+
+    __str__ = __repr__
+
+
 class Bottom:
     """Level 0: where no operand is a tracer. ``process`` runs the kernel; set by core.device."""
 
-    level = 0
+    level: float = 0
     process: Any = None
 
 

@@ -81,8 +81,7 @@ def value_and_grad(
                 aux = tree.map(lambda leaf: _lower(trace, leaf), aux)
             value, number = _scalar_loss(trace, name, out)
             del out
-            tape, trace.tape = trace.tape, None
-            assert tape is not None
+            tape = trace.take_tape()
             cotangents = {} if number is None else {number: creation.ones_like(value)}
             backward(tape, cotangents, consume=True)
         finally:
@@ -131,8 +130,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
         numbers = [_number(trace, y) for y in outputs]
         values = [_lower(trace, y) for y in outputs]
         avals = [aval_of(y) for y in values]
-        tape = trace.tape
-        assert tape is not None
+        tape = trace.take_tape()
     finally:
         trace.close()
     value = tree.unflatten(out_structure, values)

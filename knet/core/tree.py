@@ -87,6 +87,24 @@ def register(cls: type, flatten: Callable[[Any], tuple[Any, Any]], unflatten: Ca
     return cls
 
 
+def broadcast_prefix(prefix: Any, tree: Any, where: str, fix: str) -> list[Any]:
+    """For each leaf of ``tree`` the leaf of ``prefix`` above it; in a prefix None is a leaf.
+
+    Raises:
+      TreeError: ``prefix`` is none.
+    """
+    if prefix is None or isinstance(prefix, int):
+        return [prefix] * len(leaves(tree))
+    try:
+        pairs = optree.tree_broadcast_prefix(prefix, tree, none_is_leaf=True, namespace=NAMESPACE)
+    except ValueError as e:
+        raise errors.tree_mismatch(where, prefix, structure(tree), fix) from e
+    whole = optree.tree_leaves(tree, none_is_leaf=True, namespace=NAMESPACE)
+    return [
+        p for p, x in zip(optree.tree_leaves(pairs, none_is_leaf=True, namespace=NAMESPACE), whole) if x is not None
+    ]
+
+
 def check_structure(where: str, got: Any, want: Any, fix: str) -> None:
     """Raise a TreeError that names the first place where two trees differ; return if they do not."""
     if structure(got) == structure(want):

@@ -231,3 +231,30 @@ def concatenate(*xs: Any, axis: int) -> Any:
     xs: equal shapes except along ``axis``, one dtype. Returns the sizes along ``axis`` added up.
     """
     return np.concatenate(xs, axis)
+
+
+def _unstack_aval(x: Any, *, axis: int) -> tuple[ShapedArray, ...]:
+    return (ShapedArray((*x.shape[:axis], *x.shape[axis + 1 :]), x.dtype),) * x.shape[axis]
+
+
+def _unstack_vjp(gs: Any, _ys: Any, x_aval: Any, *, axis: int) -> Any:
+    like = (*x_aval.shape[:axis], *x_aval.shape[axis + 1 :])
+    device = next(g.device for g in gs if g is not None)
+    rows = [creation.zeros(like, x_aval.dtype, device) if g is None else g for g in gs]
+    return concatenate(*[expand(g, (axis,)) for g in rows], axis=axis)
+
+
+@primitive(
+    aval=_unstack_aval,
+    vjp=(_unstack_vjp,),
+    jvp=LINEAR(),
+    batch=batching.shifted(batching.next_axis),
+    multiple=True,
+)
+def unstack(x: Any, *, axis: int) -> Any:
+    """Slices of x along an axis.
+
+    x: [..., T, ...]. Returns a tuple of T arrays without that axis. Its derivative puts the slices' cotangents together
+    at once, where T separate slices would each add one of x's size.
+    """
+    return tuple(np.moveaxis(x, axis, 0))

@@ -1,0 +1,293 @@
+"""Control flow whose shape a compiler can keep: cond, switch, while_loop, fori_loop, scan, map, associative_scan.
+
+Evaluated eagerly each is the Python statement that it replaces, so every transformation follows it step by step. What
+they add to Python's own statements: types are checked where a step hands over to the next, conditions may be batched by
+vmap (both branches are computed, then selected), and reverse mode through an unbounded loop is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import dtypes, errors, tree
+from .array import Array
+from .aval import aval_of
+from .batch import BatchTracer
+from .device import as_array
+from .ops import elementwise, shape
+from .reverse import ReverseTracer
+from .trace import ValueTracer
+
+__all__ = ["associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop"]
+
+
+def cond(predicate: Any, true_fun: Callable[..., Any], false_fun: Callable[..., Any], *operands: Any) -> Any:
+    """``true_fun(*operands)`` if the predicate holds, else ``false_fun(*operands)``.
+
+    Args:
+      predicate: scalar boolean (a number counts as true unless zero).
+      true_fun, false_fun: functions that return like structures, shapes and dtypes.
+      operands: pytrees of arrays.
+
+    Under vmap with a batched predicate both functions are computed and the result selected, example by example.
+
+    Raises:
+      TreeError: the branches' results differ; the message names the place.
+    """
+    predicate = as_array(predicate, "cond")
+    if predicate.shape != ():
+        raise errors.not_a_predicate("cond", predicate)
+    if not _is_batched(predicate):
+        return (true_fun if predicate else false_fun)(*operands)
+    return _select("cond", elementwise.not_equal(predicate, 0), true_fun(*operands), false_fun(*operands))
+
+
+def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+    """``branches[index](*operands)``, with the index limited to [0, len(branches) - 1].
+
+    Raises:
+      TreeError: the branches' results differ (seen where the index is batched, as all are computed then).
+    """
+    if not branches:
+        raise errors.argument("switch", "branches", branches, "at least one branch is needed", "pass a function")
+    index = as_array(index, "switch")
+    if index.shape != () or index.dtype.kind not in "iu":
+        raise errors.bad_index(index)
+    last = len(branches) - 1
+    if not _is_batched(index):
+        return branches[min(max(int(index), 0), last)](*operands)
+    result = branches[last](*operands)
+    for i in reversed(range(last)):
+        result = _select("switch", elementwise.less_equal(index, i), branches[i](*operands), result)
+    return result
+
+
+def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], init: Any) -> Any:
+    """``carry = init; while cond_fun(carry): carry = body_fun(carry)``.
+
+    Args:
+      cond_fun: carry -> scalar boolean.
+      body_fun: carry -> carry of the same structure, shapes and dtypes.
+      init: pytree of arrays.
+
+    Under vmap the loop runs until every example is done; those that are keep their carry. Forward mode works; reverse
+    mode would have to keep an unknown number of steps.
+
+    Raises:
+      TreeError: the body changes the carry's type; the message names the place.
+      NotDifferentiable: reverse mode reaches the loop.
+    """
+    carry = tree.map(lambda x: as_array(x, "while_loop"), init)
+    name = getattr(body_fun, "__name__", "body_fun")
+    while True:
+        _refuse_reverse(name, carry)
+        going = as_array(cond_fun(carry), "while_loop")
+        if going.shape != ():
+            raise errors.not_a_predicate("while_loop", going)
+        batched = _is_batched(going)
+        if not _any_example(going):
+            return carry
+        new = _checked_carry("while_loop", carry, body_fun(carry))
+        _refuse_reverse(name, new)
+        carry = _select("while_loop", elementwise.not_equal(going, 0), new, carry) if batched else new
+
+
+def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init: Any) -> Any:
+    """``carry = init; for i in range(lower, upper): carry = body_fun(i, carry)``.
+
+    With Python integers as bounds the number of steps is known, and reverse mode works; with arrays it is a while_loop.
+
+    Raises:
+      TreeError: the body changes the carry's type.
+    """
+    if not (isinstance(lower, int) and isinstance(upper, int)):
+        _, result = while_loop(
+            lambda c: elementwise.less(c[0], upper),
+            lambda c: (c[0] + 1, body_fun(c[0], c[1])),
+            (as_array(lower), init),
+        )
+        return result
+    carry = tree.map(lambda x: as_array(x, "fori_loop"), init)
+    for i in range(lower, upper):
+        carry = _checked_carry("fori_loop", carry, body_fun(as_array(i), carry))
+    return carry
+
+
+def scan(
+    f: Callable[[Any, Any], tuple[Any, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """Loop over the leading axis with a carry: ``carry, y = f(carry, x)`` for each x of xs.
+
+    Args:
+      f: (carry, x) -> (carry of the same type, y).
+      init: pytree of arrays, the first carry.
+      xs: pytree of arrays [T, ...], or None.
+      length: T, needed where xs is None.
+      reverse: from the last x to the first.
+
+    Returns:
+      (last carry, ys): ys is the pytree of all y stacked, [T, ...], y of x[t] at t.
+
+    Raises:
+      TreeError: the carry changes its type, or the ys differ; the message names the place.
+      ShapeError: leading axes of different sizes, or none and no length.
+
+    Example:
+      >>> import knet, knet.numpy as knp
+      >>> knet.scan(lambda c, x: (c + x, c + x), 0.0, knp.asarray([1.0, 2.0, 3.0]))
+      (Array(6., dtype=float32), Array([1., 3., 6.], dtype=float32))
+    """
+    leaves, structure = tree.flatten(xs)
+    leaves = [as_array(x, "scan") for x in leaves]
+    steps = _scan_length(leaves, tree.paths(xs), length)
+    slices = [shape.unstack(x, axis=0) for x in leaves]
+    carry = tree.map(lambda x: as_array(x, "scan"), init)
+    rows: list[Any] = [None] * steps
+    out_structure = None
+    for t in range(steps)[:: -1 if reverse else 1]:
+        result = f(carry, tree.unflatten(structure, [s[t] for s in slices]))
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise errors.branch_mismatch("scan", "", "a pair (carry, y)", type(result).__name__)
+        carry = _checked_carry("scan", carry, result[0])
+        y_leaves, y_structure = tree.flatten(result[1])
+        if out_structure is not None and y_structure != out_structure:
+            raise errors.branch_mismatch("scan", "y", out_structure, y_structure)
+        out_structure = y_structure
+        rows[t] = [as_array(y, "scan") for y in y_leaves]
+    if out_structure is None:
+        return carry, _no_steps(f, carry, structure, leaves)
+    return carry, tree.unflatten(out_structure, [_stack(ys) for ys in zip(*rows, strict=True)])
+
+
+def _no_steps(f: Any, carry: Any, structure: Any, leaves: Sequence[Array]) -> Any:
+    """ys of a scan without steps: run f once on zeros to learn what it returns, and keep none of it."""
+    zero = [shape.broadcast_to(as_array(0).astype(x.dtype), shape=x.shape[1:]) for x in leaves]
+    _, y = f(carry, tree.unflatten(structure, zero))
+    return tree.map(
+        lambda v: shape.broadcast_to(as_array(0).astype(as_array(v).dtype), shape=(0, *as_array(v).shape)), y
+    )
+
+
+def _scan_length(leaves: Sequence[Array], paths: Sequence[str], length: int | None) -> int:
+    lengths = {"length": length} if length is not None else {}
+    for path, x in zip(paths, leaves, strict=True):
+        if not x.shape:
+            raise errors.zero_dim_iteration(f"scan: xs{path}")
+        lengths[f"xs{path}"] = x.shape[0]
+    if not lengths:
+        raise errors.scan_needs_length()
+    if len(set(lengths.values())) > 1:
+        raise errors.scan_lengths(lengths)
+    return next(iter(lengths.values()))
+
+
+def _stack(ys: Sequence[Array]) -> Array:
+    for y in ys[1:]:
+        if aval_of(y) != aval_of(ys[0]):
+            raise errors.branch_mismatch("scan", "y", aval_of(ys[0]), aval_of(y))
+    return shape.concatenate(*[shape.expand(y, (0,)) for y in ys], axis=0)
+
+
+def map(f: Callable[[Any], Any], xs: Any) -> Any:
+    """``f(x)`` for each x of the leading axis, one after the other; :func:`knet.vmap` does them at once."""
+    return scan(lambda carry, x: (carry, f(x)), None, xs)[1]
+
+
+def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = False, axis: int = 0) -> Any:
+    """All prefixes combined: ``y[t] = fn(y[t-1], x[t])``, in about log2(T) calls of an associative ``fn``.
+
+    Args:
+      fn: (a, b) -> combination, on pytrees of arrays with any leading sizes, elementwise along the axis.
+      elems: pytree of arrays, [..., T, ...].
+      reverse: suffixes in place of prefixes.
+      axis: where T stands.
+
+    References:
+      Hillis and Steele 1986, "Data parallel algorithms".
+    """
+    leaves, structure = tree.flatten(elems)
+    leaves = [as_array(x, "associative_scan") for x in leaves]
+    _scan_length([Array.namespace.moveaxis(x, axis, 0) for x in leaves], tree.paths(elems), None)
+    axes = [axis % x.ndim for x in leaves]
+    if reverse:
+        leaves = [shape.flip(x, axis=(a,)) for x, a in zip(leaves, axes, strict=True)]
+    size, step = leaves[0].shape[axes[0]], 1
+    while step < size:
+        early = tree.unflatten(structure, [_cut(x, a, 0, size - step) for x, a in zip(leaves, axes, strict=True)])
+        late = tree.unflatten(structure, [_cut(x, a, step, size) for x, a in zip(leaves, axes, strict=True)])
+        combined = tree.leaves(fn(early, late))
+        leaves = [
+            shape.concatenate(_cut(x, a, 0, step), c, axis=a) for x, c, a in zip(leaves, combined, axes, strict=True)
+        ]
+        step *= 2
+    if reverse:
+        leaves = [shape.flip(x, axis=(a,)) for x, a in zip(leaves, axes, strict=True)]
+    return tree.unflatten(structure, leaves)
+
+
+def _cut(x: Any, axis: int, start: int, stop: int) -> Any:
+    starts = tuple(start if i == axis else 0 for i in range(x.ndim))
+    sizes = tuple(stop - start if i == axis else n for i, n in enumerate(x.shape))
+    return shape.slice_axes(x, starts=starts, sizes=sizes, steps=(1,) * x.ndim)
+
+
+# --- what the loops share ---------------------------------------------------------------------------------------------
+
+
+def _is_batched(x: Any) -> bool:
+    """Whether a value differs between the examples of some vmap around."""
+    while isinstance(x, ValueTracer):
+        x = x.value
+    return isinstance(x, BatchTracer)
+
+
+def _any_example(going: Any) -> bool:
+    """Whether a condition holds for at least one example."""
+    while isinstance(going, (ValueTracer, BatchTracer)):
+        going = going.value
+    return bool(elementwise.not_equal(going, 0).any())
+
+
+def _refuse_reverse(name: str, carry: Any) -> None:
+    for x in tree.leaves(carry):
+        while isinstance(x, (ValueTracer, BatchTracer)):
+            if isinstance(x, ReverseTracer):
+                raise errors.reverse_through_while(name)
+            x = x.value
+
+
+def _select(where: str, condition: Any, yes: Any, no: Any) -> Any:
+    """Results of two branches, selected example by example."""
+    yes_leaves, structure = tree.flatten(yes)
+    no_leaves, other = tree.flatten(no)
+    if structure != other:
+        raise errors.branch_mismatch(where, "", structure, other)
+    chosen = []
+    for path, a, b in zip(tree.paths(yes), yes_leaves, no_leaves, strict=True):
+        a, b = as_array(a, where), as_array(b, where)
+        if aval_of(a) != aval_of(b):
+            raise errors.branch_mismatch(where, path, aval_of(a), aval_of(b))
+        chosen.append(elementwise.where(condition, a, b))
+    return tree.unflatten(structure, chosen)
+
+
+def _checked_carry(where: str, before: Any, after: Any) -> Any:
+    """The carry after a step, which must have the type of the one before."""
+    old, structure = tree.flatten(before)
+    new, other = tree.flatten(after)
+    if structure != other:
+        raise errors.carry_mismatch(where, "", structure, other)
+    arrays = []
+    for path, a, b in zip(tree.paths(before), old, new, strict=True):
+        if isinstance(b, (bool, int, float, complex)) and dtypes.promote_scalar(a.dtype, b) is a.dtype:
+            b = as_array(b).astype(a.dtype)
+        b = as_array(b, where)
+        if aval_of(a) != aval_of(b):
+            raise errors.carry_mismatch(where, path, aval_of(a), aval_of(b))
+        arrays.append(b)
+    return tree.unflatten(structure, arrays)
