@@ -1,11 +1,13 @@
 """The engine. Reading order and the life of ``grad(f)(x)``: README.md beside this file."""
 
-from . import dtypes, errors, ops, tree
+from . import dtypes, errors, ops, sparse, tree
+from .abstract import eval_shape
 from .array import Array
 from .aval import ShapedArray
 from .batch import vmap
 from .control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
 from .custom import checkpoint, custom_jvp, custom_vjp
+from .debug import debug_nans
 from .derivatives import hessian, hvp, jacfwd, jacrev, jvp, linear_transpose, linearize
 from .device import Device, as_array, default_device, get_device, set_backend, use_backend
 from .primitive import Primitive, primitive, registry
@@ -22,9 +24,11 @@ __all__ = [
     "cond",
     "custom_jvp",
     "custom_vjp",
+    "debug_nans",
     "default_device",
     "dtypes",
     "errors",
+    "eval_shape",
     "fori_loop",
     "get_device",
     "grad",
@@ -40,6 +44,7 @@ __all__ = [
     "primitive",
     "registry",
     "scan",
+    "sparse",
     "set_backend",
     "stop_gradient",
     "switch",

@@ -358,7 +358,8 @@ class CheckpointCall(Call):
 
     def pushed(self, trace: JVPTrace, primals: Leaves, tangents: Leaves) -> tuple[list[Any], list[Any]]:
         where = [i for i, t in enumerate(tangents) if t is not None]
-        count, differentiable = len(primals), []
+        count = len(primals)
+        differentiable: list[bool] = []
 
         def both(values: Leaves) -> list[Any]:
             inner = JVPTrace(self.name)

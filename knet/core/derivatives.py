@@ -72,7 +72,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
 def linearize(fun: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
     """Value of a function and its derivative as a linear function: ``y, push = linearize(f, x)``, ``push(t) = J t``.
 
-    ``fun`` runs once; ``push`` works on what the backward pass keeps, transposed, and may be called any number of times.
+    ``fun`` runs once; ``push`` transposes what the backward pass keeps, and may be called any number of times.
     """
     value, pull = vjp(fun, *primals)
     zeros = tree.map(creation.zeros_like, value)

@@ -77,17 +77,34 @@ class Device:
         return get_device, (repr(self),)
 
 
+# core.debug's way in: called with every result while it is set.
+inspect_results: Any = None
+kernel_tables: list[_Kernels] = []
+
+
 class _Kernels(dict):
     """Kernels of a backend, each looked up when first called; absent ones run their body on the host."""
 
     def __init__(self, backend: Any) -> None:
         super().__init__()
         self.backend = backend
+        kernel_tables.append(self)
 
     def __missing__(self, primitive: Any) -> Any:
         kernel = self.backend.kernel(primitive) or self._fall_back(primitive)
+        if inspect_results is not None:
+            kernel = self._inspected(primitive, kernel)
         self[primitive] = kernel
         return kernel
+
+    def _inspected(self, primitive: Any, kernel: Any) -> Any:
+        def inspected(*buffers: Any, **params: Any) -> Any:
+            out = kernel(*buffers, **params)
+            if inspect_results is not None:
+                inspect_results(primitive, self.backend, buffers, out if primitive.multiple else (out,))
+            return out
+
+        return inspected
 
     def _fall_back(self, primitive: Any) -> Any:
         backend, policy = self.backend, os.environ.get("KNET_FALLBACK", "warn")
@@ -275,24 +292,19 @@ def to_device(x: Array, device: Any) -> Array:
 
 def _evaluate(primitive: Any, args: Sequence[Any], params: dict[str, Any]) -> Any:
     """Level 0: convert what is not an array yet, then run the kernel."""
-    if not primitive.scalars:
-        for x in args:
-            if type(x) is not DeviceArray:
-                args = [as_array(x, primitive.name) for x in args]
-                break
-    else:
-        arrays = False
-        for x in args:
-            if type(x) is DeviceArray:
-                arrays = True
-            elif not isinstance(x, (bool, int, float, complex)):
-                # Not an array and not a scalar: convert whatever it is. The loop above stays short for the common case.
-                args = [x if isinstance(x, (bool, int, float, complex)) else as_array(x, primitive.name) for x in args]
-                arrays = True
-                break
-        if not arrays:
-            args = [as_array(x) for x in args]
+    arrays = not primitive.scalars
+    for x in args:
+        if type(x) is DeviceArray:
+            arrays = True
+        elif not (primitive.scalars and isinstance(x, _SCALARS)):
+            if isinstance(x, Array):  # not on a device: such an array knows itself what a primitive makes of it
+                return x.evaluate(primitive, args, params)  # type: ignore[attr-defined]
+            args = [x if primitive.scalars and isinstance(x, _SCALARS) else as_array(x, primitive.name) for x in args]
+            return primitive(*args, **params)
+    if not arrays:
+        args = [as_array(x) for x in args]  # one operand must be an array: it decides the device
     return primitive.evaluate(args, params)
 
 
+_SCALARS = (bool, int, float, complex)
 bottom.process = _evaluate

@@ -15,6 +15,7 @@ __all__ = [
     "DeviceError",
     "KnetError",
     "MissingKernel",
+    "NonFinite",
     "NotDifferentiable",
     "OutOfMemory",
     "ShapeError",
@@ -57,6 +58,10 @@ class MissingKernel(KnetError, NotImplementedError):
 
 class TracerError(KnetError, TypeError):
     """A tracer was used where a value is needed, or after its trace had ended."""
+
+
+class NonFinite(KnetError, FloatingPointError):
+    """A NaN or an infinity appeared while debug_nans was on."""
 
 
 class OutOfMemory(KnetError, MemoryError):
@@ -364,6 +369,13 @@ def ufunc_refused(ufunc: str, known: bool) -> TracerError:
     )
 
 
+def abstract_to_host(wanted: str, function: str, what: str) -> TracerError:
+    return TracerError(
+        f"{wanted}: a value of {function}, {what}, is asked for, but only shapes are being computed.\n"
+        f"  fix: knet.numpy.where(condition, a, b) or knet.cond in place of if."
+    )
+
+
 def ambiguous_truth(shape: Sequence[int]) -> ShapeError:
     return ShapeError(
         f"bool(x): x {list(shape)} has {_product(shape)} elements: the truth of an array needs exactly one.\n"
@@ -470,8 +482,8 @@ def no_batching(name: str, reason: str) -> NotDifferentiable:
 
 def batched_to_host(wanted: str, function: str, what: str, size: int) -> TracerError:
     return TracerError(
-        f"{wanted}: a value of vmap({function}), {what}, is asked for, but vmap computes it for {size} examples at once: "
-        f"there is no single value.\n  fix: knet.numpy.where(condition, a, b) or knet.cond in place of if, "
+        f"{wanted}: a value of vmap({function}), {what}, is asked for, but vmap computes it for {size} examples at "
+        f"once: there is no single value.\n  fix: knet.numpy.where(condition, a, b) or knet.cond in place of if, "
         f"knet.while_loop in place of while."
     )
 
@@ -532,7 +544,8 @@ def not_a_predicate(where: str, value: Any) -> DTypeError:
 def branch_mismatch(where: str, path: str, first: Any, other: Any) -> TreeError:
     return TreeError(
         f"{where}: the branches' results differ at {path or 'the result'}: {first} and {other}: all branches must "
-        f"return one structure with equal shapes and dtypes.\n  fix: convert with .astype or broadcast in the odd branch."
+        f"return one structure with equal shapes and dtypes.\n"
+        f"  fix: convert with .astype, or broadcast, in the odd branch."
     )
 
 
@@ -555,6 +568,18 @@ def scan_needs_length() -> ShapeError:
     return ShapeError(
         "scan: xs has no arrays and length is None: the number of steps is unknown.\n  fix: give length=."
     )
+
+
+def non_finite(name: str, argnames: Sequence[str], args: Sequence[Any], kind: str) -> NonFinite:
+    parts = ", ".join(f"{n} is {describe(a)}{_range(a)}" for n, a in zip(argnames, args, strict=True))
+    return NonFinite(
+        f"{_call(name, argnames)}: the result has the first {kind}; {parts}.\n"
+        f"  fix: keep the operands inside {name}'s domain, for instance with knet.numpy.where or clip before it."
+    )
+
+
+def _range(x: Any) -> str:
+    return f" in [{x.min():.6g}, {x.max():.6g}]" if getattr(x, "size", 0) and x.dtype.kind in "iuf" else ""
 
 
 # --- trees ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 from . import dtypes, errors
 from .ops import creation, elementwise, shape
 from .primitive import Linear, Primitive

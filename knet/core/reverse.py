@@ -22,7 +22,7 @@ from . import dtypes, errors
 from .array import Array, DeviceArray
 from .aval import ShapedArray, aval_of
 from .ops import elementwise, reduce, shape
-from .primitive import NOTHING, VALUE, Primitive
+from .primitive import NOTHING, VALUE, Primitive, registry
 from .trace import Trace, ValueTracer
 
 # KNET_CHECKS=1: after each rule, the cotangent must have the shape and dtype of its primal. The test suite sets it.
@@ -203,6 +203,29 @@ class ReverseTracer(ValueTracer):
 
 
 def backward(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict[int, Any]:
+    """Walk the tape back; see :func:`_walk`. An error of debug_nans learns whose derivative it arose in."""
+    try:
+        return _walk(tape, cotangents, consume)
+    except errors.NonFinite as e:
+        e.add_note(f"in the backward pass{_whose_rule(e)}")
+        raise
+
+
+def _whose_rule(error: errors.NonFinite) -> str:
+    codes = {
+        rule.__code__: primitive.name
+        for primitive in registry.values()
+        for rule in (primitive.vjp if isinstance(primitive.vjp, tuple) else (primitive.vjp,))
+        if hasattr(rule, "__code__")
+    }
+    frame, name = error.__traceback__, ""
+    while frame is not None:
+        name = codes.get(frame.tb_frame.f_code, name)
+        frame = frame.tb_next
+    return f", in the derivative of {name}" if name else ""
+
+
+def _walk(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict[int, Any]:
     """Walk the tape back; ``cotangents`` holds those of the outputs, and in the end those of the inputs.
 
     Args:
