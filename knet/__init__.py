@@ -4,35 +4,95 @@ A model is a pure function over a pytree of parameters; ``grad`` differentiates 
 backend. ``import knet.numpy as knp`` has the arrays, ``knet.nn`` the layers, ``knet.optim`` the optimizers.
 """
 
-from . import data, numpy
+import importlib as _importlib
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from . import nn, numpy, optim, random
 from .core import (
     Array,
+    ShapedArray,
+    associative_scan,
+    checkpoint,
+    cond,
+    custom_jvp,
+    custom_vjp,
+    debug_nans,
     default_device,
     errors,
+    eval_shape,
+    fori_loop,
     grad,
+    hessian,
+    hvp,
+    jacfwd,
+    jacrev,
+    jvp,
+    linear_transpose,
+    linearize,
+    map,
+    scan,
     set_backend,
     stop_gradient,
+    switch,
     tree,
     use_backend,
     value_and_grad,
     vjp,
+    vmap,
+    while_loop,
 )
 from .progress import progress
+
+if _TYPE_CHECKING:
+    from . import data, extend, testing
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Array",
+    "ShapedArray",
+    "associative_scan",
+    "checkpoint",
+    "cond",
+    "custom_jvp",
+    "custom_vjp",
     "data",
+    "debug_nans",
     "default_device",
     "errors",
+    "eval_shape",
+    "extend",
+    "fori_loop",
     "grad",
+    "hessian",
+    "hvp",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "linear_transpose",
+    "linearize",
+    "map",
+    "nn",
     "numpy",
+    "optim",
     "progress",
+    "random",
+    "scan",
     "set_backend",
     "stop_gradient",
+    "switch",
+    "testing",
     "tree",
     "use_backend",
     "value_and_grad",
     "vjp",
+    "vmap",
+    "while_loop",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # What a program may do without is imported when first used: it would double the time of import knet.
+    if name in ("data", "extend", "testing"):
+        return _importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

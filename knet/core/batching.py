@@ -59,7 +59,7 @@ def rank(x: Any, batched: bool) -> int:
     return len(getattr(x, "shape", ())) - batched
 
 
-def pointwise(primitive: Any, args: Sequence[Any], batched: Sequence[bool], size: int, **params: Any) -> Any:
+def pointwise(primitive: Any, args: Sequence[Any], batched: Sequence[bool], size: int, /, **params: Any) -> Any:
     """Elementwise operands broadcast once their batch axes stand in the same place."""
     ndim = max(map(rank, args, batched))
     return primitive(*[align(x, b, ndim) for x, b in zip(args, batched)], **params)

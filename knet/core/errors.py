@@ -6,11 +6,11 @@ code. Call sites read ``raise errors.broadcast(...)``; ``tests/core/test_errors.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 __all__ = [
+    "ArgumentError",
     "DTypeError",
     "DeviceError",
     "KnetError",
@@ -30,6 +30,10 @@ class KnetError(Exception):
 
 class ShapeError(KnetError, ValueError):
     """Shapes, axes or sizes that do not fit."""
+
+
+class ArgumentError(KnetError, ValueError):
+    """A setting outside its range."""
 
 
 class IndexOutOfBounds(KnetError, IndexError):
@@ -85,6 +89,8 @@ def _operands(argnames: Sequence[str], args: Sequence[Any]) -> str:
 
 
 def _suggest(name: str, valid: Iterable[str]) -> str:
+    import difflib  # deferred: for the one message that has a suggestion
+
     close = difflib.get_close_matches(name, list(valid), n=1)
     return f"Did you mean {close[0]!r}? " if close else ""
 
@@ -243,6 +249,13 @@ def unsupported_dtype(name: str, argnames: Sequence[str], args: Sequence[Any], a
     return DTypeError(
         f"{_call(name, argnames)}: {_operands(argnames, args)}: {name} accepts {accepted}.\n"
         f"  fix: convert with x.astype(...)."
+    )
+
+
+def scalar_overflow(value: Any, dtype: Any) -> ArgumentError:
+    return ArgumentError(
+        f"scalar {value}: it does not fit into {dtype}, the dtype of the array that it meets.\n"
+        f"  fix: convert the array to a wider dtype with x.astype(...)."
     )
 
 
@@ -630,8 +643,8 @@ def missing_kernel(name: str, backend: str) -> MissingKernel:
     )
 
 
-def probability(name: str, argument: str, value: Any) -> ShapeError:
-    return ShapeError(
+def probability(name: str, argument: str, value: Any) -> ArgumentError:
+    return ArgumentError(
         f"{name}: {argument}={value!r}: it must be a probability, 0 <= {argument} < 1.\n  fix: pass a number in [0, 1)."
     )
 
@@ -643,5 +656,5 @@ def key_expected(value: Any) -> DTypeError:
     )
 
 
-def argument(where: str, name: str, value: Any, rule: str, fix: str) -> ShapeError:
-    return ShapeError(f"{where}: {name}={value!r}: {rule}.\n  fix: {fix}.")
+def argument(where: str, name: str, value: Any, rule: str, fix: str) -> ArgumentError:
+    return ArgumentError(f"{where}: {name}={value!r}: {rule}.\n  fix: {fix}.")

@@ -149,6 +149,8 @@ class Binary(Elementwise):
         super().__init__(name, body, **options)
         direct, floats = self.direct, "f" in self.direct
         usual = dtypes.float32 if floats else None  # spares the look at the kind
+        # Kinds of array whose dtype a Python float or int takes on.
+        of_float, of_int = direct & {"f"}, direct & {"f", "i", "u"}
 
         def apply(x: Any, y: Any) -> Any:
             if type(x) is DeviceArray:
@@ -163,7 +165,9 @@ class Binary(Elementwise):
                         except ValueError:
                             self._aval(x, y)
                             raise
-                elif (type(y) is float or type(y) is int) and (dtype is usual or (floats and dtype.kind == "f")):
+                elif (type(y) is float or type(y) is int) and (
+                    dtype is usual or dtype.kind in (of_float if type(y) is float else of_int)
+                ):
                     device = x._device
                     return DeviceArray(device.kernels[self](a, device.scalars[y, dtype] if a.shape else y), device)
             elif type(y) is DeviceArray and (type(x) is float or type(x) is int) and floats:

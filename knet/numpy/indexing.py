@@ -33,19 +33,20 @@ class Basic(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Index arrays in normal form: axis order that brings the indexed axes to the front, their sizes, row numbers, and
-    where the axes of the index arrays stand in the result."""
+    """Index arrays in normal form: axis order that brings the indexed axes to the front, their sizes, row numbers,
+    where the axes of the index arrays stand in the result, and which axis of x the first of them indexes."""
 
     order: tuple[int, ...]
     sizes: tuple[int, ...]
     ids: Any
     position: int
+    axis: int
 
 
 def _parse(x: Array, index: Any) -> tuple[Basic, Rows | None]:
     parts = _expand(index if isinstance(index, tuple) else (index,), x)
     starts, sizes, steps, shape = [], [], [], []
-    arrays: list[tuple[int, Any]] = []  # (axis of the sliced view, index array)
+    arrays: list[tuple[int, int, Any]] = []  # (axis of the sliced view, axis of x, index array)
     separated, last_array = False, -1
     axis = 0
     for number, part in enumerate(parts):
@@ -70,7 +71,7 @@ def _parse(x: Array, index: Any) -> tuple[Basic, Rows | None]:
             if arrays and number != last_array + 1:
                 separated = True
             last_array = number
-            arrays.append((len(shape), part))
+            arrays.append((len(shape), axis, part))
             starts.append(0)
             sizes.append(size)
             steps.append(1)
@@ -96,7 +97,10 @@ def _expand(parts: tuple[Any, ...], x: Array) -> list[Any]:
             converted.append(as_array(int(part)) if any_array else int(part))
             used += 1
         else:
-            array = as_array(np.asarray(part) if isinstance(part, list) else part, "x[...]")
+            try:
+                array = as_array(np.asarray(part) if isinstance(part, list) else part)
+            except (errors.DTypeError, ValueError):  # not numbers, or rows of different lengths
+                raise errors.bad_index(part) from None
             if array.dtype.kind == "b":
                 at = None if Ellipsis in [p for p in converted if p is Ellipsis] else used
                 masks = _mask(array, x, at)
@@ -133,23 +137,23 @@ def _mask(mask: Array, x: Array, axis: int | None) -> list[Any]:
     return list(nonzero(mask))
 
 
-def _rows(arrays: list[tuple[int, Any]], shape: tuple[int, ...], separated: bool) -> Rows:
-    axes = tuple(axis for axis, _ in arrays)
-    common = broadcast_shapes(*(a.shape for _, a in arrays))
+def _rows(arrays: list[tuple[int, int, Any]], shape: tuple[int, ...], separated: bool) -> Rows:
+    axes = tuple(axis for axis, _, _ in arrays)
+    common = broadcast_shapes(*(a.shape for _, _, a in arrays))
     if common is None:
-        raise errors.broadcast("x[...]", [f"index {i}" for i in range(len(arrays))], [a for _, a in arrays])
+        raise errors.broadcast("x[...]", [f"index {i}" for i in range(len(arrays))], [a for _, _, a in arrays])
     sizes = tuple(shape[a] for a in axes)
     if len(arrays) == 1:
-        ids: Any = arrays[0][1]
+        ids: Any = arrays[0][2]
     else:
         ids, stride = 0, size_of(sizes)
-        for (axis, array), size in zip(arrays, sizes, strict=True):
+        for (_, axis, array), size in zip(arrays, sizes, strict=True):
             stride //= max(size, 1)
             ids = ids + ops.wrap_index(array, size=size, axis=axis) * stride
         ids = broadcast_to(ids, common)
     order = axes + tuple(i for i in range(len(shape)) if i not in axes)
     # NumPy puts the axes of the index arrays where they stood, or first if something stood between them.
-    return Rows(order, sizes, ids, 0 if separated else axes[0])
+    return Rows(order, sizes, ids, 0 if separated else axes[0], arrays[0][1])
 
 
 def _basic(x: Array, basic: Basic) -> Array:
@@ -165,6 +169,15 @@ def _as_rows(x: Array, rows: Rows) -> Array:
     return reshape(moved, (size_of(rows.sizes), *moved.shape[len(rows.sizes) :]))
 
 
+def _naming_the_axis(rows: Rows) -> errors.IndexOutOfBounds:
+    """The error of a gather of rows, in terms of the axis of x that the rows came from."""
+    try:
+        ops.wrap_index(rows.ids, size=size_of(rows.sizes), axis=rows.axis)
+    except errors.IndexOutOfBounds as e:
+        return e
+    raise AssertionError("the rows were in bounds")
+
+
 def getitem(x: Any, index: Any) -> Array:
     """``x[index]``, by NumPy's rules: integers, slices, None, ..., integer arrays and boolean masks, mixed.
 
@@ -177,7 +190,10 @@ def getitem(x: Any, index: Any) -> Array:
     view = _basic(x, basic)
     if rows is None:
         return view
-    y = ops.take(_as_rows(view, rows), rows.ids)
+    try:
+        y = ops.take(_as_rows(view, rows), rows.ids)
+    except errors.IndexOutOfBounds:
+        raise _naming_the_axis(rows) from None
     lead = rows.ids.ndim
     if rows.position:
         y = moveaxis(y, tuple(range(lead)), tuple(range(rows.position, rows.position + lead)))
@@ -206,7 +222,10 @@ def _update(x: Any, index: Any, value: Any, scatter: Any) -> Array:
         raise errors.update_shape(value.shape, target)
     value = broadcast_to(value, target)
     value = moveaxis(value, tuple(range(rows.position, rows.position + lead)), tuple(range(lead)))
-    table = scatter(table, rows.ids, value)
+    try:
+        table = scatter(table, rows.ids, value)
+    except errors.IndexOutOfBounds:
+        raise _naming_the_axis(rows) from None
     moved = reshape(table, (*rows.sizes, *rest))
     new = permute_dims(moved, shape_ops.inverse_permutation(rows.order))
     if basic.sizes == x.shape and all(s == 1 for s in basic.steps):

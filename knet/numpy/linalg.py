@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import opt_einsum
-
 from ..core import dtypes, errors
 from ..core.array import Array
 from ..core.aval import broadcast_shapes, size_of
@@ -120,6 +118,8 @@ def _einsum_plan(spec: str, shapes: tuple[tuple[int, ...], ...]) -> tuple[tuple[
         sizes[letter] = max(sizes[letter], n)
     if len(shapes) <= 2:
         return ((tuple(range(len(shapes))), spec),)
+    import opt_einsum  # deferred: half as long to import as all of Knet's arrays, for three operands or more
+
     _, info = opt_einsum.contract_path(spec, *shapes, shapes=True, optimize="auto")
     return tuple((tuple(step[0]), step[2]) for step in info.contraction_list)
 
@@ -167,6 +167,8 @@ def _explicit(spec: str, ndims: list[int]) -> str:
     if any(not c.isalpha() for c in letters + output.replace("...", "")):
         raise errors.einsum(spec, "only letters, ',', '...' and '->' may occur")
     if arrow:
+        if dots and "..." not in output:
+            raise errors.einsum(spec, "the output lacks the '...' of the operands")
         output = output.replace("...", dots)
     else:
         output = dots + "".join(sorted(c for c in set(letters) - set(dots) if letters.count(c) == 1))

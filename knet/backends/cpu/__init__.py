@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core import errors
 from ...core.ops import conv as conv_ops
 from ...core.ops import elementwise as elementwise_ops
 from ...core.ops import index as index_ops
@@ -53,7 +54,10 @@ class CPU:
         return np.asarray(buffer)
 
     def scalar(self, value: Any, dtype: np.dtype[Any], device: Any) -> Any:
-        return np.asarray(value, dtype)
+        try:
+            return np.asarray(value, dtype)
+        except OverflowError:
+            raise errors.scalar_overflow(value, dtype) from None
 
     def cast(self, buffer: Any, dtype: np.dtype[Any]) -> Any:
         return buffer.astype(dtype)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import batching, errors
-from ..aval import ShapedArray, broadcast_shapes
+from ..aval import ShapedArray, broadcast_shapes, size_of
 from ..primitive import MULTILINEAR, primitive
 from . import shape as shape_ops
 from .reduce import reduce_sum, wide
@@ -44,7 +44,7 @@ def _matmul_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
     (x, w), ndim = args, max(map(batching.rank, args, batched))
     if not batched[1] and w.ndim == 2:
         # One tall product, not a batch of small ones.
-        tall = shape_ops.reshape(x, shape=(x.size // x.shape[-1] if x.size else 0, x.shape[-1]))
+        tall = shape_ops.reshape(x, shape=(size_of(x.shape[:-1]), x.shape[-1]))
         return shape_ops.reshape(matmul(tall, w), shape=(*x.shape[:-1], w.shape[-1]))
     return matmul(batching.align(x, batched[0], ndim), batching.align(w, batched[1], ndim))
 

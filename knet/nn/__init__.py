@@ -1,0 +1,61 @@
+"""Neural networks: lower-case names are pure functions of arrays, CapWords are layers (a pair ``init``, ``apply``)."""
+
+from . import init
+from .activations import (
+    dropout,
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    relu,
+    selu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
+from .convolution import avg_pool, conv, conv_transpose, flatten, max_pool
+from .layers import AvgPool, Chain, Conv, Dense, Dropout, Flatten, Layer, MaxPool, summary
+from .losses import accuracy, binary_cross_entropy_with_logits, cross_entropy, mse, one_hot
+
+__all__ = [
+    "AvgPool",
+    "Chain",
+    "Conv",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "MaxPool",
+    "accuracy",
+    "avg_pool",
+    "binary_cross_entropy_with_logits",
+    "conv",
+    "conv_transpose",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "flatten",
+    "gelu",
+    "hard_sigmoid",
+    "hard_swish",
+    "init",
+    "leaky_relu",
+    "log_sigmoid",
+    "log_softmax",
+    "max_pool",
+    "mse",
+    "one_hot",
+    "relu",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "summary",
+    "tanh",
+]
