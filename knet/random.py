@@ -45,7 +45,7 @@ def key(seed: int) -> Array:
       uint64 [2].
 
     Raises:
-      ShapeError: a seed outside the range, or no integer.
+      ArgumentError: a seed outside the range, or no integer.
 
     Example:
       >>> import knet
@@ -159,7 +159,7 @@ def uniform(
       ``shape``; each element >= minval and < maxval.
 
     Raises:
-      DTypeError: no key, or no floating dtype. ShapeError: an empty or unbounded interval.
+      DTypeError: no key, or no floating dtype. ArgumentError: an empty or unbounded interval.
 
     Numerics:
       u is exact, so it is the same on every backend, bit for bit. With minval = 0 so is the result; otherwise it is
@@ -243,7 +243,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: int | Sequence[int] | None = None) 
       bool, ``shape``.
 
     Raises:
-      DTypeError: no key. ShapeError: a number p outside [0, 1], or an array that does not broadcast.
+      DTypeError: no key. ArgumentError: a number p outside [0, 1]. ShapeError: an array that does not broadcast.
 
     Numerics:
       A number p is rounded to a multiple of 2 ** -32, an array to one of 2 ** -24.
@@ -277,7 +277,7 @@ def permutation(key: Any, x: Any) -> Array:
       probability below n ** 2 / 2 ** 65.
 
     Raises:
-      DTypeError: no key. ShapeError: n < 0, or an array without axes.
+      DTypeError: no key. ArgumentError: n < 0. ShapeError: an array without axes.
 
     Example:
       >>> import knet
@@ -314,7 +314,7 @@ def randint(key: Any, shape: int | Sequence[int], minval: int, maxval: int, dtyp
       ``shape``.
 
     Raises:
-      DTypeError: no key, or no integer dtype. ShapeError: an empty interval, or one beyond the dtype.
+      DTypeError: no key, or no integer dtype. ArgumentError: an empty interval, or one beyond the dtype.
 
     Numerics:
       For n = maxval - minval not a power of two, low numbers are more likely than high ones, by a factor of at most

@@ -105,7 +105,7 @@ def gelu(x: Any, approximate: bool = True) -> Array:
       approximate: True. The exact form needs erf, which Knet does not have yet.
 
     Raises:
-      ShapeError: approximate=False.
+      ArgumentError: approximate=False.
 
     Reference: Hendrycks, Gimpel 2016, "Gaussian error linear units (GELUs)".
     """
@@ -211,7 +211,7 @@ def dropout(key: Any, x: Any, rate: float) -> Array:
       x.shape.
 
     Raises:
-      DTypeError: no key. ShapeError: a rate outside [0, 1).
+      DTypeError: no key. ArgumentError: a rate outside [0, 1).
 
     Example:
       >>> import knet

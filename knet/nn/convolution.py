@@ -52,7 +52,7 @@ def conv(
       [N, O, *S'], S' = (S + before + after - dilation (K - 1) - 1) // stride + 1.
 
     Raises:
-      ShapeError: operands or settings that do not fit.
+      ShapeError: operands that do not fit. ArgumentError: a setting out of range.
 
     Derivative: two further convolutions, to any order.
 
@@ -98,7 +98,7 @@ def conv_transpose(
       [N, O, *S'], S' = (S - 1) stride + dilation (K - 1) + 1 - before - after.
 
     Raises:
-      ShapeError: operands or settings that do not fit.
+      ShapeError: operands that do not fit. ArgumentError: a setting out of range.
 
     Example:
       >>> import knet.numpy as knp
@@ -150,7 +150,7 @@ def max_pool(x: Any, window: int | Sizes, *, stride: int | Sizes | None = None, 
       [N, C, *S'], S' = (S + before + after - window) // stride + 1.
 
     Raises:
-      ShapeError: x and window do not fit.
+      ShapeError: x and window do not fit. ArgumentError: a setting out of range.
 
     Derivative: goes to the first maximum of each window. NaN if one element is NaN.
 
@@ -188,7 +188,7 @@ def avg_pool(
       [N, C, *S'], S' = (S + before + after - window) // stride + 1.
 
     Raises:
-      ShapeError: x and window do not fit.
+      ShapeError: x and window do not fit. ArgumentError: a setting out of range.
 
     Example:
       >>> import knet.numpy as knp
@@ -280,7 +280,7 @@ def _cached_settings(
         ends = [padding, padding]
     try:
         before, after = (per_axis(name, "padding", end, ndim, 0) for end in ends)
-    except errors.ShapeError:
+    except errors.ArgumentError:
         raise errors.argument(
             name, "padding", padding, f"with {ndim} spatial axes, padding is an integer >= 0, {ndim} integers, {ndim} "
             "pairs (before, after), 'SAME' or 'VALID'", "write padding=1, for example",

@@ -185,7 +185,7 @@ def one_hot(labels: Any, num_classes: int, dtype: Any = dtypes.default_float) ->
       [..., C].
 
     Raises:
-      DTypeError: labels that are not integers. ShapeError: num_classes < 1.
+      DTypeError: labels that are not integers. ArgumentError: num_classes < 1.
 
     Example:
       >>> import knet.numpy as knp

@@ -133,7 +133,7 @@ def apply_updates(params: Any, updates: Any) -> Any:
         y = p + u
         if y.shape != p.shape or u.shape != p.shape:
             path = tree.paths(params)[len(new)]
-            raise errors.argument(
+            raise errors.shape_argument(
                 "apply_updates(params, updates)", f"updates{path}", list(u.shape),
                 f"params{path} has shape {list(p.shape)}",
                 "compute the updates from gradients of these params",
