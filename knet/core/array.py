@@ -169,7 +169,8 @@ class Array:
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
             raise errors.zero_dim_iteration("iter(x)")
-        return (self[i] for i in range(self.shape[0]))
+        # At once and not row by row: the derivative of T slices would add T arrays of the whole's size.
+        return iter(Array.namespace.unstack(self))
 
     def __contains__(self, value: Any) -> bool:
         return bool((self == value).any())
@@ -325,6 +326,11 @@ class DeviceArray(Array):
     @property
     def device(self) -> Any:
         return self._device
+
+    def __iter__(self) -> Iterator[Array]:
+        if not self.shape:
+            raise errors.zero_dim_iteration("iter(x)")
+        return (self[i] for i in range(self.shape[0]))
 
     def _host(self, wanted: str) -> np.ndarray[Any, Any]:
         host = np.asarray(self._device.backend.to_host(self._buffer))

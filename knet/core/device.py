@@ -11,6 +11,7 @@ import contextlib
 import functools
 import importlib
 import os
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -83,7 +84,9 @@ kernel_tables: list[_Kernels] = []
 
 
 class _Kernels(dict):
-    """Kernels of a backend, each looked up when first called; absent ones run their body on the host."""
+    """Kernels of a device, each looked up when first called; absent ones run their body on the host."""
+
+    device: Device
 
     def __init__(self, backend: Any) -> None:
         super().__init__()
@@ -119,8 +122,9 @@ class _Kernels(dict):
             )
 
         def on_host(*buffers: Any, **params: Any) -> Any:
-            out = primitive.body(*map(backend.to_host, buffers), **params)
-            device = default_device()
+            hosts = [b if isinstance(b, (bool, int, float, complex)) else backend.to_host(b) for b in buffers]
+            out = primitive.body(*hosts, **params)
+            device = self.device
             if primitive.multiple:
                 return tuple(backend.from_host(np.asarray(y), device) for y in out)
             return backend.from_host(np.asarray(out), device)
@@ -181,26 +185,32 @@ def load_backend(name: str) -> Any:
         raise errors.backend_unavailable(name, str(e)) from e
 
 
-@functools.cache
-def _kernels(name: str) -> _Kernels:
-    return _Kernels(load_backend(name))
+_loading = threading.RLock()
 
 
-@functools.cache
 def get_device(name: str) -> Device:
     """Device for "cpu", "cuda:1", "opencl:0"; without a number, the first.
 
     Raises:
       DeviceError: unknown backend, or no such device.
     """
+    with _loading:  # devices are compared by identity, so two threads must not make one each
+        return _device(name)
+
+
+@functools.cache
+def _device(name: str) -> Device:
     backend_name, _, number = name.partition(":")
-    if not number:
-        return get_device(f"{backend_name}:0")
     backend = load_backend(backend_name)
     count = backend.device_count()
-    if not number.isdecimal() or int(number) >= count:
+    if not (number or "0").isdecimal() or int(number or 0) >= count:
         raise errors.unknown_device(name, count)
-    return Device(backend, int(number), _kernels(backend_name))
+    canonical = f"{backend_name}:{int(number or 0)}"
+    if name != canonical:
+        return _device(canonical)
+    kernels = _Kernels(backend)
+    kernels.device = Device(backend, int(number), kernels)
+    return kernels.device
 
 
 _default: list[Device] = []
@@ -282,11 +292,12 @@ def as_array(x: Any, where: str = "asarray") -> Array:
 
 
 def to_device(x: Array, device: Any) -> Array:
-    """The array on another device; itself if it is there already. Tracers pass through the primitive of that name."""
+    """The array on another device; itself if it is there already."""
     target = as_device(device)
     if x.device is target:
         return x
-    assert isinstance(x, DeviceArray)
+    if not isinstance(x, DeviceArray):
+        raise errors.traced_move(errors.describe(x), target)
     return from_numpy(x._device.backend.to_host(x._buffer), target)
 
 

@@ -374,6 +374,13 @@ def tracer_to_host(kind: str, wanted: str, function: str, what: str) -> TracerEr
     )
 
 
+def traced_move(what: str, device: Any) -> TracerError:
+    return TracerError(
+        f"to_device(x, {str(device)!r}): x is a traced value, {what}: a transformation stays on one device.\n"
+        f"  fix: move the data before the transformation."
+    )
+
+
 def ufunc_refused(ufunc: str, known: bool) -> TracerError:
     fix = f"call knet.numpy.{ufunc}" if known else "use functions of knet.numpy, or convert with numpy.asarray(x) first"
     return TracerError(

@@ -18,7 +18,7 @@ from .aval import size_of
 from .device import from_numpy
 from .ops import creation, elementwise, index, reduce
 from .ops import shape as shape_ops
-from .primitive import Primitive
+from .primitive import Primitive, registry
 
 
 class RowSparse(Array):
@@ -103,21 +103,32 @@ def take_gradient(g: Any, ids: Any, shape: tuple[int, ...]) -> Any:
     return index.put_add(creation.zeros(shape, g.dtype, g.device), ids, g)
 
 
-# --- operations that keep rows: scaling, and sums with dense arrays. None: compute densely. ---------------------------
+# --- operations that keep rows, or need no dense array of the gradient's size on the way. None: compute densely. -------
 
 
 def _is_scalar(x: Any) -> bool:
     return not getattr(x, "shape", ())
 
 
+def _factor(x: Any, ids: Any) -> Any:
+    """What multiplies the rows named: a scalar itself, of a dense array its rows."""
+    return x if _is_scalar(x) else index.take(x, ids)
+
+
 def _multiply(x: Any, y: Any) -> Any:
-    if isinstance(x, RowSparse) and _is_scalar(y):
-        return x.like(elementwise.multiply(x.values, y))
-    return y.like(elementwise.multiply(x, y.values)) if isinstance(y, RowSparse) and _is_scalar(x) else None
+    if x is y:
+        return _square(x)
+    if isinstance(y, RowSparse):
+        x, y = y, x
+    if isinstance(y, RowSparse) or not (_is_scalar(y) or y.shape == x.shape):
+        return None
+    return x.like(elementwise.multiply(x.values, _factor(y, x.ids)))
 
 
 def _divide(x: Any, y: Any) -> Any:
-    return x.like(elementwise.divide(x.values, y)) if isinstance(x, RowSparse) and _is_scalar(y) else None
+    if isinstance(y, RowSparse) or not (_is_scalar(y) or y.shape == x.shape):
+        return None
+    return x.like(elementwise.divide(x.values, _factor(y, x.ids)))
 
 
 def _add(x: Any, y: Any) -> Any:
@@ -150,6 +161,7 @@ _RULES: dict[Any, Any] = {
     elementwise.add: _add,
     elementwise.subtract: _subtract,
     elementwise.negative: lambda x: x.like(-x.values),
+    registry["cast"]: lambda x, *, dtype: x.like(elementwise.cast(x.values, dtype)),
     elementwise.square: _square,
     elementwise.stop_gradient: lambda x: x,
     reduce.reduce_sum: _sum,

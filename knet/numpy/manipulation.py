@@ -225,7 +225,8 @@ def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Array:
 
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of x along an axis."""
-    return tuple(moveaxis(x, axis, 0))
+    x = as_array(x)
+    return ops.unstack(x, axis=canonical_axis(axis, x.ndim, "unstack"))
 
 
 def split(x: Any, indices_or_sections: Any, /, axis: int = 0) -> list[Array]:
