@@ -14,8 +14,9 @@ import numpy as np
 
 from . import batching, errors, tree
 from .array import Array
+from .aval import aval_of
 from .device import as_array
-from .ops import reduce
+from .ops import creation, reduce
 from .primitive import Primitive
 from .trace import Trace, Tracer
 
@@ -38,7 +39,8 @@ class BatchTrace(Trace):
         if isinstance(rule, str):
             raise errors.no_batching(primitive.name, rule)
         values, batched = self.split(args)
-        y = rule(primitive, values, batched, self.size, **params)
+        # A batch of none: rules need not count with it, such as those that divide an axis by its size.
+        y = rule(primitive, values, batched, self.size, **params) if self.size else _none(primitive, args, params)
         return tuple(BatchTracer(self, v) for v in y) if primitive.multiple else BatchTracer(self, y)
 
     def call(self, call: Any, leaves: Sequence[Any]) -> list[Any]:
@@ -64,6 +66,15 @@ class BatchTrace(Trace):
         """A result one level down, with the batch axis in front whether it depends on the batch or not."""
         mine = type(x) is BatchTracer and x.trace is self
         return batching.spread(x.value if mine else as_array(x), mine, self.size)
+
+
+def _none(primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
+    """The results of no examples: shapes and dtypes of one, behind a batch axis of size 0."""
+    avals = [x if isinstance(x, (bool, int, float, complex)) else aval_of(as_array(x)) for x in args]
+    y = primitive.aval(*avals, **params)
+    device = next(x.device for x in args if isinstance(x, Array))
+    empty = [creation.zeros((0, *a.shape), a.dtype, device) for a in (y if primitive.multiple else (y,))]
+    return tuple(empty) if primitive.multiple else empty[0]
 
 
 class BatchTracer(Tracer):

@@ -353,7 +353,7 @@ def wrong_cotangent(name: str, argname: str, got: Any, want: Any) -> ShapeError:
 
 def cotangent_mismatch(where: str, got: Any, want: Any) -> ShapeError:
     return ShapeError(
-        f"vjp: the cotangent {where} is {describe(got)}, the output there is {describe(want)}: they must agree in "
+        f"vjp: the cotangent{where and f' {where}'} is {describe(got)}, the output there is {describe(want)}: they must agree in "
         f"shape and dtype.\n  fix: build the cotangent with knet.numpy.ones_like(output)."
     )
 

@@ -78,7 +78,7 @@ def random_bits(key: Any, *, shape: Shape, dtype: Any) -> Any:
     zero = np.zeros((), np.uint64)
     k0, k1 = key[..., 0, None], key[..., 1, None]
     words = np.stack(np.broadcast_arrays(*philox((counter, zero, zero, zero), (k0, k1))), axis=-1)
-    return unpack(words.reshape(*key.shape[:-1], -1), shape, dtype)
+    return unpack(words.reshape(*key.shape[:-1], 4 * blocks(shape, dtype)), shape, dtype)
 
 
 def _derive_aval(key: Any, data: Any, *, tag: int) -> ShapedArray:
