@@ -104,14 +104,17 @@ class Minibatches:
             yield from self.epoch(epoch)
             epoch += 1
 
-    def epoch(self, epoch: int) -> Iterator[Any]:
-        """The batches of one epoch, counted from 0; epochs beyond `epochs` exist too.
+    def epoch(self, epoch: int) -> Epoch:
+        """The batches of one epoch, counted from 0, as an iterable with a length; epochs beyond `epochs` exist too.
 
         Example:
             >>> data = minibatch(np.arange(6), None, 3, key=1)
             >>> [batch.tolist() for batch in data.epoch(0)] == [batch.tolist() for batch in data]
             True
         """
+        return Epoch(self, epoch)
+
+    def _batches(self, epoch: int) -> Iterator[Any]:
         order = None if self._key is None else host_generator(self._key, epoch).permutation(self._rows)
         for batch in range(self.batches_per_epoch):
             start = batch * self.batch_size
@@ -124,6 +127,20 @@ class Minibatches:
         order = "in order" if self._key is None else "shuffled"
         epochs = "endless epochs" if self.epochs is None else f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
         return f"<Minibatches of {self.batch_size}: {arrays}, {order}, {self.batches_per_epoch} batches x {epochs}>"
+
+
+class Epoch:
+    """One epoch of :class:`Minibatches`: iterable any number of times, with the same batches."""
+
+    def __init__(self, data: Minibatches, number: int) -> None:
+        self._data = data
+        self._number = number
+
+    def __len__(self) -> int:
+        return self._data.batches_per_epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._data._batches(self._number)
 
 
 def host_generator(key: Any, stream: int = 0) -> np.random.Generator:

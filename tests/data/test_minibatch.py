@@ -69,7 +69,7 @@ def test_x_and_y_stay_together(settings):
 
 def test_orders_differ_between_epochs_and_keys_and_from_the_given_order():
     orders = [
-        tuple(minibatch(np.arange(100), None, 100, key=key, epochs=3).epoch(epoch).__next__().tolist())
+        tuple(next(iter(minibatch(np.arange(100), None, 100, key=key, epochs=3).epoch(epoch))).tolist())
         for key in (0, 1, np.array([0, 1], np.uint64), np.array([1, 1], np.uint64))
         for epoch in range(3)
     ]
@@ -77,7 +77,7 @@ def test_orders_differ_between_epochs_and_keys_and_from_the_given_order():
 
 
 def test_every_position_is_equally_likely():
-    first = [int(next(minibatch(np.arange(5), None, 1, key=0).epoch(epoch))[0]) for epoch in range(1000)]
+    first = [int(next(iter(minibatch(np.arange(5), None, 1, key=0).epoch(epoch)))[0]) for epoch in range(1000)]
     counts = np.bincount(first, minlength=5)
     assert ((counts - 200) ** 2 / 200).sum() < 18.5  # chi-squared with 4 degrees of freedom: one in a thousand
 
@@ -175,3 +175,11 @@ X, Y = np.zeros((10, 3)), np.zeros(10)
 def test_errors_say_what_came_and_what_to_do(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_an_epoch_has_a_length_and_can_be_walked_again():
+    data = minibatch(np.arange(10), None, 3, key=1, partial=True)
+    epoch = data.epoch(5)
+    assert len(epoch) == 4
+    first, second = ([batch.tolist() for batch in epoch] for _ in range(2))
+    assert first == second and sorted(sum(first, [])) == list(range(10))
