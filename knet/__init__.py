@@ -7,7 +7,7 @@ backend. ``import knet.numpy as knp`` has the arrays, ``knet.nn`` the layers, ``
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from . import nn, numpy, optim, random
+from . import errors, nn, numpy, optim, random, tree
 from .core import (
     Array,
     ShapedArray,
@@ -18,7 +18,6 @@ from .core import (
     custom_vjp,
     debug_nans,
     default_device,
-    errors,
     eval_shape,
     fori_loop,
     grad,
@@ -34,7 +33,6 @@ from .core import (
     set_backend,
     stop_gradient,
     switch,
-    tree,
     use_backend,
     value_and_grad,
     vjp,

@@ -182,4 +182,4 @@ def test_an_epoch_has_a_length_and_can_be_walked_again():
     epoch = data.epoch(5)
     assert len(epoch) == 4
     first, second = ([batch.tolist() for batch in epoch] for _ in range(2))
-    assert first == second and sorted(sum(first, [])) == list(range(10))
+    assert first == second and sorted(itertools.chain(*first)) == list(range(10))

@@ -1,7 +1,7 @@
 """The C expression of each elementwise primitive computes what its NumPy body does.
 
-All expressions are compiled into one library by the system's compiler, in float and in double, and for the operations on
-bits in 64-bit integers.
+All expressions are compiled into one library by the system's compiler, in float and in double, and for the operations
+on bits in 64-bit integers.
 """
 
 from __future__ import annotations
