@@ -204,6 +204,7 @@ def map_batch(trace: BatchTrace, function: Callable[..., Any], batched: Sequence
     def on_batch(values: Sequence[Any]) -> list[Any]:
         with trace.reopened():
             outs = function([BatchTracer(trace, x) if b else x for x, b in zip(values, batched, strict=True)])
+            trace.own(outs)
             return [trace.whole(y) if isinstance(y, Array) else y for y in outs]
 
     return on_batch

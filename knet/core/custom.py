@@ -11,13 +11,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from . import dtypes, errors, tree
+from . import errors, tree
 from .array import Array
 from .batch import BatchTrace, BatchTracer, map_batch, sum_batch
+from .device import as_array
 from .forward import JVPTrace, transpose
 from .ops import creation, elementwise
 from .reverse import ReverseTrace, ReverseTracer, backward
-from .trace import bottom, top_trace
+from .trace import ClosesOver, bottom, top_trace
 
 Leaves = Sequence[Any]
 
@@ -32,6 +33,16 @@ class Call:
     def __call__(self, leaves: Leaves) -> list[Any]:
         trace = top_trace(leaves)
         return self.run(leaves) if trace is bottom else trace.call(self, leaves)
+
+    def enter(self, leaves: Leaves) -> list[Any]:
+        """The call as the user makes it. It goes to the highest trace, even if only a closure brings that in."""
+        trace = top_trace(leaves)
+        while trace is not bottom:
+            try:
+                return trace.call(self, leaves)
+            except ClosesOver as e:
+                trace = e.trace
+        return self.run(leaves)
 
     def recorded(self, trace: ReverseTrace, values: Leaves, argnums: tuple[int, ...]) -> Any:
         """Results, numbers of values that the function closes over, and the pull-back of cotangents to both."""
@@ -59,16 +70,20 @@ class VJPCall(Call):
 
     def recorded(self, trace: ReverseTrace, values: Leaves, argnums: tuple[int, ...]) -> Any:
         outs, residuals = self.forward(values)
+        outs = trace.own(_redirected(outs))
         zeros = [_zero_maker(y) for y in outs]
 
         def pull(gs: Leaves) -> list[Any]:
-            cs = self.backward(residuals, [zero() if g is None else g for g, zero in zip(gs, zeros, strict=True)])
-            return [cs[i] for i in argnums]
+            # The rule may use values of this trace, kept as residuals or closed over: they count as constants.
+            with trace.standing_in(_value):
+                cs = self.backward(residuals, [zero() if g is None else g for g, zero in zip(gs, zeros, strict=True)])
+            return [_lower(trace, cs[i]) for i in argnums]
 
         return outs, (), pull
 
     def pushed(self, trace: JVPTrace, primals: Leaves, tangents: Leaves) -> tuple[list[Any], list[Any]]:
         outs, residuals = self.forward(primals)
+        trace.own(outs)
         where = [i for i, t in enumerate(tangents) if t is not None]
 
         def pull(gs: Leaves) -> list[Any]:
@@ -81,6 +96,7 @@ class VJPCall(Call):
         def forward(values: Leaves) -> Any:
             with trace.reopened():
                 outs, residuals = self.forward([BatchTracer(trace, x) if b else x for x, b in zip(values, batched)])
+                trace.own(outs)
                 leaves, structure = tree.flatten(residuals)
                 return [trace.whole(y) for y in outs], (*trace.split(leaves), structure)
 
@@ -93,6 +109,24 @@ class VJPCall(Call):
             return [c if c is None or b else sum_batch(c) for c, b in zip(whole, batched, strict=True)]
 
         return VJPCall(self.name, map_batch(trace, self.run, batched), forward, backward_)
+
+
+def _value(x: ReverseTracer) -> Any:
+    return x.value
+
+
+def _redirected(results: Leaves) -> list[Any]:
+    """Results, with what other values stand in for replaced by those (see ReverseTrace.standing_in)."""
+    found = []
+    for y in results:
+        while type(y) is ReverseTracer and y.trace.redirect is not None:
+            y = y.trace.redirect(y)
+        found.append(y)
+    return found
+
+
+def _lower(trace: ReverseTrace, x: Any) -> Any:
+    return x.value if type(x) is ReverseTracer and x.trace is trace else x
 
 
 def _zero_maker(y: Any) -> Callable[[], Any]:
@@ -125,9 +159,9 @@ class custom_vjp:
       Array(1., dtype=float32)
     """
 
-    def __init__(self, fun: Callable[..., Any], nondiff_argnums: Sequence[int] = ()) -> None:
+    def __init__(self, fun: Callable[..., Any], nondiff_argnums: int | Sequence[int] = ()) -> None:
         self.fun = fun
-        self.nondiff_argnums = tuple(nondiff_argnums)
+        self.nondiff_argnums = (nondiff_argnums,) if isinstance(nondiff_argnums, int) else tuple(nondiff_argnums)
         self.fwd: Callable[..., Any] | None = None
         self.bwd: Callable[..., Any] | None = None
         functools.update_wrapper(self, fun)
@@ -141,9 +175,14 @@ class custom_vjp:
         fwd, bwd = self.fwd, self.bwd
         if fwd is None or bwd is None:
             raise errors.rule_missing("custom_vjp", name, "defvjp(fwd, bwd)")
-        static = {i: args[i] for i in self.nondiff_argnums}
+        if any(not -len(args) <= i < len(args) for i in self.nondiff_argnums):
+            raise errors.argument(
+                f"custom_vjp({name})", "nondiff_argnums", self.nondiff_argnums,
+                f"the function was called with {len(args)} arguments", "name positions of arguments, from 0",
+            )  # fmt: skip
+        static = {i % len(args): args[i] for i in self.nondiff_argnums}
         leaves, structure = tree.flatten(tuple(a for i, a in enumerate(args) if i not in static))
-        outer = _Structure()
+        outer = _Structure(name)
 
         def rebuild(values: Leaves) -> tuple[Any, ...]:
             rest = iter(tree.unflatten(structure, values))
@@ -162,15 +201,18 @@ class custom_vjp:
             cs = bwd(*static.values(), residuals, outer.unflatten(gs))
             return _matching(name, cs, structure, leaves)
 
-        return outer.unflatten(VJPCall(name, run, forward, backward_)(leaves))
+        return outer.unflatten(VJPCall(name, run, forward, backward_).enter(leaves))
 
 
 class _Structure:
     """Remembers the structure of a function's result."""
 
+    def __init__(self, name: str) -> None:
+        self.name = name
+
     def flatten(self, result: Any) -> list[Any]:
         leaves, self.structure = tree.flatten(result)
-        return [y if isinstance(y, Array) else creation.full((), y, dtypes.of_scalar(y)) for y in leaves]
+        return [as_array(y, f"the result of {self.name}") for y in leaves]
 
     def unflatten(self, leaves: Leaves) -> Any:
         return tree.unflatten(self.structure, leaves)
@@ -194,9 +236,10 @@ def _matching(name: str, cs: Any, structure: Any, leaves: Leaves) -> list[Any]:
                 f"custom_vjp({name}): bwd's cotangent of argument {i}", got, child, "return the argument's structure"
             )
         for v, x in zip(values, own, strict=True):
-            if isinstance(x, Array) and isinstance(v, Array) and v.shape != x.shape:
-                raise errors.wrong_cotangent(name, f"argument {i}", v, x)
-            if isinstance(x, Array) and isinstance(v, Array) and v.dtype is not x.dtype:
+            if isinstance(x, Array):
+                v = as_array(v, f"custom_vjp({name}): bwd's cotangent of argument {i}")
+                if v.shape != x.shape:
+                    raise errors.wrong_cotangent(name, f"argument {i}", v, x)
                 v = elementwise.cast(v, x.dtype)
             flat.append(v)
     return flat
@@ -215,9 +258,11 @@ class JVPCall(Call):
     def recorded(self, trace: ReverseTrace, values: Leaves, argnums: tuple[int, ...]) -> Any:
         # The tangents depend linearly on those of the operands: record that, and transpose it.
         inner = ReverseTrace(self.name)
+        inner.level = trace.just_above()  # what came in between, such as a vmap within, stays above
         try:
             ts = [inner.watch(creation.zeros_like(x)) if i in argnums else _zero(x) for i, x in enumerate(values)]
             outs, touts = self.jvp(values, ts)
+            outs = trace.own(_redirected([_lower(inner, y) for y in outs]))  # results do not depend on the tangents
             numbers = [t.number if type(t) is ReverseTracer and t.trace is inner else None for t in touts]
             tape = inner.take_tape()
         finally:
@@ -228,13 +273,16 @@ class JVPCall(Call):
             for n, g in zip(numbers, gs, strict=True):
                 if n is not None and g is not None:
                     cotangents[n] = elementwise.add(cotangents[n], g) if n in cotangents else g
-            backward(tape, cotangents, consume=False)
-            return [cotangents.get(ts[i].number) for i in argnums]
+            with trace.standing_in(_value):
+                backward(tape, cotangents, consume=False)
+            return [_lower(trace, cotangents.get(ts[i].number)) for i in argnums]
 
         return outs, (), pull
 
     def pushed(self, trace: JVPTrace, primals: Leaves, tangents: Leaves) -> tuple[list[Any], list[Any]]:
-        return self.jvp(primals, [_zero(x) if t is None else t for x, t in zip(primals, tangents, strict=True)])
+        outs, touts = self.jvp(primals, [_zero(x) if t is None else t for x, t in zip(primals, tangents, strict=True)])
+        trace.own(outs)
+        return outs, touts
 
     def batched(self, trace: BatchTrace, batched: Sequence[bool]) -> Call:
         count = len(batched)
@@ -249,6 +297,16 @@ class JVPCall(Call):
             return results[: len(results) // 2], results[len(results) // 2 :]
 
         return JVPCall(self.name, map_batch(trace, self.run, batched), jvp)
+
+
+def _tangent(name: str, t: Any, y: Any) -> Any:
+    """Tangent of a result; a Python number stands for an array full of it."""
+    if isinstance(t, (int, float)):
+        return creation.full(y.shape, t, y.dtype, y.device)
+    t = as_array(t, f"custom_jvp({name}): the tangent")
+    if t.shape != y.shape:
+        raise errors.tangent_mismatch(f"of the result of custom_jvp({name})", t, y)
+    return elementwise.cast(t, y.dtype)
 
 
 def _zero(x: Any) -> Any:
@@ -270,7 +328,7 @@ class custom_jvp:
       ... def log1pexp(x):
       ...     return knp.log1p(knp.exp(x))
       >>> log1pexp.defjvp(lambda p, t: (log1pexp(*p), t[0] * (1 - 1 / (1 + knp.exp(p[0])))))
-      >>> knet.grad(log1pexp)(100.0)
+      >>> knet.grad(log1pexp)(50.0)
       Array(1., dtype=float32)
     """
 
@@ -289,7 +347,7 @@ class custom_jvp:
         if rule is None:
             raise errors.rule_missing("custom_jvp", name, "defjvp(rule)")
         leaves, structure = tree.flatten(args)
-        outer = _Structure()
+        outer = _Structure(name)
 
         def run(values: Leaves) -> list[Any]:
             return outer.flatten(self.fun(*tree.unflatten(structure, values)))
@@ -304,11 +362,9 @@ class custom_jvp:
                 raise errors.tree_mismatch(
                     f"custom_jvp({name}): the tangent", got, outer.structure, "return the structure of the result"
                 )
-            return outs, [
-                t if isinstance(t, Array) else creation.full(y.shape, t, y.dtype) for t, y in zip(touts, outs)
-            ]
+            return outs, [_tangent(name, t, y) for t, y in zip(touts, outs, strict=True)]
 
-        return outer.unflatten(JVPCall(name, run, jvp)(leaves))
+        return outer.unflatten(JVPCall(name, run, jvp).enter(leaves))
 
 
 # --- checkpoint -------------------------------------------------------------------------------------------------------
@@ -326,11 +382,12 @@ class CheckpointCall(Call):
             return x.value
 
         with trace.standing_in(note):
-            outs = self.run(values)
-        outs = [note(y) if type(y) is ReverseTracer and y.trace is trace else y for y in outs]
+            outs = _redirected(self.run(values))
+        trace.own(outs)
 
         def pull(gs: Leaves) -> list[Any]:
             inner = ReverseTrace(self.name)
+            inner.level = trace.level  # it takes the place of this trace, which only passes values on meanwhile
             again = list(values)
             for i in argnums:
                 again[i] = inner.watch(values[i])
@@ -341,16 +398,17 @@ class CheckpointCall(Call):
 
             try:
                 with trace.standing_in(stand_in):
-                    results = self.run(again)
-                results = [stand_in(y) if type(y) is ReverseTracer and y.trace is trace else y for y in results]
-                tape = inner.take_tape()
+                    results = _redirected(self.run(again))
+                    tape = inner.take_tape()
+                    cotangents: dict[int, Any] = {}
+                    for y, g in zip(results, gs, strict=True):
+                        if g is not None and type(y) is ReverseTracer and y.trace is inner:
+                            n = y.number
+                            cotangents[n] = elementwise.add(cotangents[n], g) if n in cotangents else g
+                    # Within, because checkpoints inside of this one run again here, with what they close over.
+                    backward(tape, cotangents, consume=True)
             finally:
                 inner.close()
-            cotangents: dict[int, Any] = {}
-            for y, g in zip(results, gs, strict=True):
-                if g is not None and type(y) is ReverseTracer and y.trace is inner:
-                    cotangents[y.number] = elementwise.add(cotangents[y.number], g) if y.number in cotangents else g
-            backward(tape, cotangents, consume=True)
             watched = [again[i] for i in argnums] + list(stand_ins.values())
             return [cotangents.get(x.number) for x in watched]
 
@@ -362,14 +420,11 @@ class CheckpointCall(Call):
         differentiable: list[bool] = []
 
         def both(values: Leaves) -> list[Any]:
-            inner = JVPTrace(self.name)
-            try:
+            with trace.reopened():
                 pushed = list(values[:count])
                 for i, t in zip(where, values[count:], strict=True):
-                    pushed[i] = inner.join(pushed[i], t)
-                outs, touts = inner.split(self.run(pushed))
-            finally:
-                inner.closed = True
+                    pushed[i] = trace.join(pushed[i], t)
+                outs, touts = trace.split(trace.own(self.run(pushed)))
             differentiable[:] = [t is not None for t in touts]
             return [*outs, *(t for t in touts if t is not None)]
 
@@ -393,20 +448,20 @@ def checkpoint(fun: Callable[..., Any]) -> Callable[..., Any]:
 
     Example:
       >>> import knet, knet.numpy as knp
-      >>> knet.grad(knet.checkpoint(lambda x: knp.sin(knp.sin(x))))(1.0)
-      Array(0.36003947, dtype=float32)
+      >>> knet.grad(knet.checkpoint(lambda x: knp.square(x) * x))(2.0)
+      Array(12., dtype=float32)
     """
     name = getattr(fun, "__name__", repr(fun))
 
     @functools.wraps(fun)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         leaves, structure = tree.flatten((args, kwargs))
-        outer = _Structure()
+        outer = _Structure(name)
 
         def run(values: Leaves) -> list[Any]:
             new_args, new_kwargs = tree.unflatten(structure, values)
             return outer.flatten(fun(*new_args, **new_kwargs))
 
-        return outer.unflatten(CheckpointCall(name, run)(leaves))
+        return outer.unflatten(CheckpointCall(name, run).enter(leaves))
 
     return checkpointed

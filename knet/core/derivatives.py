@@ -7,12 +7,15 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import dtypes, errors, tree
 from .aval import aval_of
-from .batch import vmap
+from .batch import BatchTracer, vmap
 from .device import as_array
 from .forward import JVPTrace
 from .ops import creation, elementwise, shape
+from .trace import Tracer, ValueTracer
 from .transforms import grad, vjp
 
 __all__ = ["hessian", "hvp", "jacfwd", "jacrev", "jvp", "linear_transpose", "linearize"]
@@ -40,6 +43,11 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
       (Array(0., dtype=float32), Array(2., dtype=float32))
     """
     name = getattr(fun, "__name__", repr(fun))
+    for role, values in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(values, (tuple, list)):
+            raise errors.argument(
+                f"jvp({name})", role, values, "it is a tuple with an entry for each argument", "pass (x,), (t,)"
+            )
     primals, tangents = tuple(primals), tuple(tangents)
     tree.check_structure("jvp: tangents", tangents, primals, "give the tangents the structure of the primals")
     leaves, structure = tree.flatten(primals)
@@ -49,7 +57,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
         for path, x, t in zip(tree.paths(primals), leaves, tree.leaves(tangents), strict=True):
             x = as_array(x, f"jvp({name})")
             if not dtypes.is_differentiable(x.dtype):
-                raise errors.integer_argument(f"argument {path}", x.dtype)
+                raise errors.integer_argument(f"argument {path[1:].replace(']', '', 1)}", x.dtype, "jvp")
             t = creation.full((), t, x.dtype) if isinstance(t, (int, float)) and not x.shape else as_array(t)
             if aval_of(t) != aval_of(x):
                 raise errors.tangent_mismatch(path, t, x)
@@ -57,7 +65,7 @@ def jvp(fun: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]
         out, aux = fun(*tree.unflatten(structure, traced)), None
         if has_aux:
             if not (isinstance(out, tuple) and len(out) == 2):
-                raise errors.aux_pair(name, out)
+                raise errors.aux_pair(name, out, "jvp")
             out, aux = out
             aux = tree.map(lambda leaf: trace.split([leaf])[0][0], aux)
         results, out_structure = tree.flatten(out)
@@ -96,14 +104,25 @@ def linear_transpose(fun: Callable[..., Any], *primals: Any) -> Callable[..., An
       A function of a cotangent of the result that returns a tuple of cotangents of the arguments.
 
     Raises:
-      NotDifferentiable: the function is not linear (its value at zero is not zero).
+      NotDifferentiable: the function is not linear: its value at zero is not zero, or its value at ones is not the
+        derivative in that direction.
     """
     zeros = tree.map(lambda x: creation.zeros(x.shape, x.dtype), tree.map(_abstract, primals))
+    ones = tree.map(creation.ones_like, zeros)
     value, pull = vjp(fun, *zeros)
-    for y in tree.leaves(value):
-        if bool(elementwise.not_equal(y, 0).any()):
+    at_ones, pushed = fun(*ones), jvp(fun, zeros, ones)[1]
+    for y, y1, t in zip(tree.leaves(value), tree.leaves(at_ones), tree.leaves(pushed), strict=True):
+        off = elementwise.subtract(y1, t) if dtypes.is_differentiable(y.dtype) else y1
+        if not (_size(y) == 0 and _size(off) <= 1e-3 * (1 + _size(y1))):
             raise errors.not_linear(getattr(fun, "__name__", repr(fun)))
     return pull
+
+
+def _size(x: Any) -> float:
+    """Largest absolute value, over all examples of a batch; 0 for an array without elements or values."""
+    while isinstance(x, (ValueTracer, BatchTracer)):
+        x = x.value
+    return 0.0 if isinstance(x, Tracer) or not x.size else float(np.abs(x._host("linear_transpose")).max())
 
 
 def _abstract(x: Any) -> Any:

@@ -13,6 +13,7 @@ __all__ = [
     "ArgumentError",
     "DTypeError",
     "DeviceError",
+    "IndexOutOfBounds",
     "KnetError",
     "MissingKernel",
     "NonFinite",
@@ -279,9 +280,9 @@ def ragged(value: Any, reason: str) -> ShapeError:
 # --- differentiation ------------------------------------------------------------------------------------------------
 
 
-def integer_argument(where: str, dtype: Any) -> DTypeError:
+def integer_argument(where: str, dtype: Any, kind: str = "grad") -> DTypeError:
     return DTypeError(
-        f"grad: {where} is {dtype}: derivatives are defined for floating-point arguments only.\n"
+        f"{kind}: {where} is {dtype}: derivatives are defined for floating-point arguments only.\n"
         f"  fix: pass 3.0 for 3, x.astype('float32') for x, or leave the argument out of argnums."
     )
 
@@ -323,10 +324,12 @@ def non_array_loss(name: str, value: Any) -> TreeError:
     )
 
 
-def aux_pair(name: str, value: Any) -> TreeError:
+def aux_pair(name: str, value: Any, kind: str = "grad") -> TreeError:
+    result = "loss" if kind == "grad" else "result"
+    came = describe(value) if hasattr(value, "dtype") else type(value).__name__
     return TreeError(
-        f"grad({name}, has_aux=True): the function returned {type(value).__name__}: it must return a pair (loss, aux)."
-        f"\n  fix: return loss, aux; or drop has_aux."
+        f"{kind}({name}, has_aux=True): the function returned {came}: it must return a pair ({result}, aux).\n"
+        f"  fix: return {result}, aux; or drop has_aux."
     )
 
 
@@ -353,8 +356,8 @@ def wrong_cotangent(name: str, argname: str, got: Any, want: Any) -> ShapeError:
 
 def cotangent_mismatch(where: str, got: Any, want: Any) -> ShapeError:
     return ShapeError(
-        f"vjp: the cotangent{where and f' {where}'} is {describe(got)}, the output there is {describe(want)}: they must agree in "
-        f"shape and dtype.\n  fix: build the cotangent with knet.numpy.ones_like(output)."
+        f"vjp: the cotangent{where and f' {where}'} is {describe(got)}, the output there is {describe(want)}: they "
+        f"must agree in shape and dtype.\n  fix: build the cotangent with knet.numpy.ones_like(output)."
     )
 
 

@@ -7,7 +7,8 @@ transpose of the VJP, which is linear in its cotangent: the reverse engine trans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from . import dtypes, errors
@@ -51,6 +52,15 @@ class JVPTrace(Trace):
             self.join(y, t if s is None else s if t is None else elementwise.add(s, t))
             for y, s, t in zip(values, own, pushed, strict=True)
         ]
+
+    @contextlib.contextmanager
+    def reopened(self) -> Iterator[None]:
+        """Context in which this trace goes on: for functions that run again in a backward pass."""
+        closed, self.closed = self.closed, False
+        try:
+            yield
+        finally:
+            self.closed = closed
 
     def split(self, args: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Primals and tangents of operands; the tangent None is zero."""

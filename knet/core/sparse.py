@@ -103,7 +103,7 @@ def take_gradient(g: Any, ids: Any, shape: tuple[int, ...]) -> Any:
     return index.put_add(creation.zeros(shape, g.dtype, g.device), ids, g)
 
 
-# --- operations that keep rows, or need no dense array of the gradient's size on the way. None: compute densely. -------
+# --- operations that keep rows, or need no dense gradient on the way. None: compute densely. --------------------------
 
 
 def _is_scalar(x: Any) -> bool:

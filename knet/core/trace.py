@@ -12,6 +12,7 @@ trace that runs kernels; ``core.device`` puts it there, so this module knows of 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
     from .primitive import Primitive
 
 _levels = itertools.count(1)
+
+
+class ClosesOver(Exception):
+    """Raised where the result of a call depends on a trace above the one that handles it, through a closure."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__("internal: the call goes to the trace that it closes over")
+        self.trace = trace
 
 
 class Trace:
@@ -42,6 +51,21 @@ class Trace:
     def process(self, primitive: Primitive, args: Sequence[Any], params: dict[str, Any]) -> Any:
         """Result of the primitive, at least one of whose operands is a tracer of this trace."""
         raise NotImplementedError
+
+    def just_above(self) -> float:
+        """A level above this trace's and below those of all traces made after it."""
+        return (self.level + math.floor(self.level) + 1) / 2
+
+    def own(self, results: Sequence[Any]) -> Sequence[Any]:
+        """Results of a function that this trace runs one level down, none of them a tracer of a trace above it.
+
+        Raises:
+          ClosesOver: one is.
+        """
+        for y in results:
+            if isinstance(y, Tracer) and self.level < y.trace.level < math.inf:
+                raise ClosesOver(y.trace)
+        return results
 
 
 class Tracer(Array):

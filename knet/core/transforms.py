@@ -122,7 +122,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
         out, aux = fun(*traced), None
         if has_aux:
             if not (isinstance(out, tuple) and len(out) == 2):
-                raise errors.aux_pair(name, out)
+                raise errors.aux_pair(name, out, "vjp")
             out, aux = out
             aux = tree.map(lambda leaf: _lower(trace, leaf), aux)
         outputs, out_structure = tree.flatten(out)

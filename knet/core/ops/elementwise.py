@@ -75,11 +75,13 @@ def _larger(g: Any, a: Any, b: Any) -> Any:
 
 
 maximum = elementwise(
-    "maximum", np.maximum, "x > y || x != x ? x : y", (lambda g, _y, a, b: _larger(g, a, b), lambda g, _y, a, b: _larger(g, b, a)),
+    "maximum", np.maximum, "x > y || x != x ? x : y",
+    (lambda g, _y, a, b: _larger(g, a, b), lambda g, _y, a, b: _larger(g, b, a)),
     "Larger of x and y; NaN if one is NaN. Ties share the cotangent.", accepts="biuf",
 )  # fmt: skip
 minimum = elementwise(
-    "minimum", np.minimum, "x < y || x != x ? x : y", (lambda g, _y, a, b: _larger(g, b, a), lambda g, _y, a, b: _larger(g, a, b)),
+    "minimum", np.minimum, "x < y || x != x ? x : y",
+    (lambda g, _y, a, b: _larger(g, b, a), lambda g, _y, a, b: _larger(g, a, b)),
     "Smaller of x and y; NaN if one is NaN. Ties share the cotangent.", accepts="biuf",
 )  # fmt: skip
 

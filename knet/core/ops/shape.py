@@ -228,7 +228,7 @@ def _concatenate_vjp(g: Any, _y: Any, *xs_aval: Any, argnum: int, axis: int) -> 
 def concatenate(*xs: Any, axis: int) -> Any:
     """Arrays joined along an existing axis.
 
-    xs: equal shapes except along ``axis``, one dtype. Returns the sizes along ``axis`` added up.
+    xs: [..., T_i, ...], shapes equal but for ``axis``, one dtype. Returns [..., sum of T_i, ...].
     """
     return np.concatenate(xs, axis)
 
