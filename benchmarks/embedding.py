@@ -1,8 +1,8 @@
 """``python -m benchmarks.embedding``: training an embedding table, with row-sparse gradients and with dense ones.
 
-One step: gather the rows of a batch of ids, a loss, its gradient, an optimizer's update. Prints the median time and the
-peak of the memory allocated during a step (tracemalloc, which NumPy reports its arrays to) for both ways, interleaved in
-one run.
+One step: gather the rows of a batch of ids, a loss, its gradient, an optimizer's update. Prints the median time and
+the peak of the memory allocated during a step (tracemalloc, which NumPy reports its arrays to) for both ways,
+interleaved in one run.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def main() -> None:
                 function()
                 taken.append(time.perf_counter() - start)
         sparse, dense = (statistics.median(t) * 1e3 for t in times)
-        print(f"{name:12} {sparse:10.2f} {dense:10.2f} {sparse / dense:7.3f} {peak(pair[0]):10.1f} {peak(pair[1]):10.1f}")
+        print(
+            f"{name:12} {sparse:10.2f} {dense:10.2f} {sparse / dense:7.3f} {peak(pair[0]):10.1f} {peak(pair[1]):10.1f}"
+        )
 
 
 if __name__ == "__main__":

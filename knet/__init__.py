@@ -7,7 +7,7 @@ backend. ``import knet.numpy as knp`` has the arrays, ``knet.nn`` the layers, ``
 import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from . import errors, nn, numpy, optim, random, tree
+from . import errors, numpy, tree
 from .core import (
     Array,
     ShapedArray,
@@ -42,7 +42,7 @@ from .core import (
 from .progress import progress
 
 if _TYPE_CHECKING:
-    from . import data, extend, testing
+    from . import data, extend, nn, optim, random, testing
 
 __version__ = "0.1.0"
 
@@ -90,7 +90,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # What a program may do without is imported when first used: it would double the time of import knet.
-    if name in ("data", "extend", "testing"):
+    # What a program may do without is imported when first used: together that would double the time of import knet.
+    if name in ("data", "extend", "nn", "optim", "random", "testing"):
         return _importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

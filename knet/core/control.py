@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import dtypes, errors, tree
+from .abstract import AbstractTracer
 from .array import Array
 from .aval import aval_of
 from .batch import BatchTracer
@@ -38,7 +39,7 @@ def cond(predicate: Any, true_fun: Callable[..., Any], false_fun: Callable[..., 
     predicate = as_array(predicate, "cond")
     if predicate.shape != ():
         raise errors.not_a_predicate("cond", predicate)
-    if not _is_batched(predicate):
+    if not _is_many(predicate):
         return (true_fun if predicate else false_fun)(*operands)
     return _select("cond", elementwise.not_equal(predicate, 0), true_fun(*operands), false_fun(*operands))
 
@@ -53,9 +54,15 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
         raise errors.argument("switch", "branches", branches, "at least one branch is needed", "pass a function")
     index = as_array(index, "switch")
     if index.shape != () or index.dtype.kind not in "iu":
-        raise errors.bad_index(index)
+        raise errors.argument(
+            "switch",
+            "index",
+            errors.describe(index),
+            "it must be a scalar integer",
+            "pass an int, or index.astype(int)",
+        )
     last = len(branches) - 1
-    if not _is_batched(index):
+    if not _is_many(index):
         return branches[min(max(int(index), 0), last)](*operands)
     result = branches[last](*operands)
     for i in reversed(range(last)):
@@ -85,12 +92,15 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
         going = as_array(cond_fun(carry), "while_loop")
         if going.shape != ():
             raise errors.not_a_predicate("while_loop", going)
-        batched = _is_batched(going)
-        if not _any_example(going):
+        abstract = _is_abstract(going)
+        batched = _is_many(going)
+        if not (abstract or _any_example(going)):
             return carry
         new = _checked_carry("while_loop", carry, body_fun(carry))
         _refuse_reverse(name, new)
         carry = _select("while_loop", elementwise.not_equal(going, 0), new, carry) if batched else new
+        if abstract:  # the type does not change from here on
+            return carry
 
 
 def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init: Any) -> Any:
@@ -152,16 +162,19 @@ def scan(
     for t in range(steps)[:: -1 if reverse else 1]:
         result = f(carry, tree.unflatten(structure, [s[t] for s in slices]))
         if not (isinstance(result, tuple) and len(result) == 2):
-            raise errors.branch_mismatch("scan", "", "a pair (carry, y)", type(result).__name__)
+            raise errors.tree_mismatch(
+                "scan: the result of f", type(result).__name__, "a pair (carry, y)", "return carry, y"
+            )
         carry = _checked_carry("scan", carry, result[0])
         y_leaves, y_structure = tree.flatten(result[1])
         if out_structure is not None and y_structure != out_structure:
-            raise errors.branch_mismatch("scan", "y", out_structure, y_structure)
+            raise errors.tree_mismatch(f"scan: y in step {t}", y_structure, out_structure, _ONE_TYPE)
         out_structure = y_structure
         rows[t] = [as_array(y, "scan") for y in y_leaves]
     if out_structure is None:
         return carry, _no_steps(f, carry, structure, leaves)
-    return carry, tree.unflatten(out_structure, [_stack(ys) for ys in zip(*rows, strict=True)])
+    paths = tree.paths(tree.unflatten(out_structure, rows[0]))
+    return carry, tree.unflatten(out_structure, [_stack(p, ys) for p, ys in zip(paths, zip(*rows))])
 
 
 def _no_steps(f: Any, carry: Any, structure: Any, leaves: Sequence[Array]) -> Any:
@@ -173,23 +186,26 @@ def _no_steps(f: Any, carry: Any, structure: Any, leaves: Sequence[Array]) -> An
     )
 
 
-def _scan_length(leaves: Sequence[Array], paths: Sequence[str], length: int | None) -> int:
+_ONE_TYPE = "return a y of one structure, shape and dtype in every step"
+
+
+def _scan_length(leaves: Sequence[Array], paths: Sequence[str], length: int | None, where: str = "scan") -> int:
     lengths = {"length": length} if length is not None else {}
     for path, x in zip(paths, leaves, strict=True):
         if not x.shape:
-            raise errors.zero_dim_iteration(f"scan: xs{path}")
+            raise errors.zero_dim_iteration(f"{where}: xs{path}")
         lengths[f"xs{path}"] = x.shape[0]
     if not lengths:
         raise errors.scan_needs_length()
     if len(set(lengths.values())) > 1:
-        raise errors.scan_lengths(lengths)
+        raise errors.scan_lengths(lengths, where)
     return next(iter(lengths.values()))
 
 
-def _stack(ys: Sequence[Array]) -> Array:
-    for y in ys[1:]:
+def _stack(path: str, ys: Sequence[Array]) -> Array:
+    for t, y in enumerate(ys):
         if aval_of(y) != aval_of(ys[0]):
-            raise errors.branch_mismatch("scan", "y", aval_of(ys[0]), aval_of(y))
+            raise errors.tree_mismatch(f"scan: y{path} in step {t}", aval_of(y), aval_of(ys[0]), _ONE_TYPE)
     return shape.concatenate(*[shape.expand(y, (0,)) for y in ys], axis=0)
 
 
@@ -212,7 +228,8 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
     """
     leaves, structure = tree.flatten(elems)
     leaves = [as_array(x, "associative_scan") for x in leaves]
-    _scan_length([Array.namespace.moveaxis(x, axis, 0) for x in leaves], tree.paths(elems), None)
+    moved = [Array.namespace.moveaxis(x, axis, 0) if x.shape else x for x in leaves]
+    _scan_length(moved, tree.paths(elems), None, "associative_scan")
     axes = [axis % x.ndim for x in leaves]
     if reverse:
         leaves = [shape.flip(x, axis=(a,)) for x, a in zip(leaves, axes, strict=True)]
@@ -220,7 +237,9 @@ def associative_scan(fn: Callable[[Any, Any], Any], elems: Any, reverse: bool = 
     while step < size:
         early = tree.unflatten(structure, [_cut(x, a, 0, size - step) for x, a in zip(leaves, axes, strict=True)])
         late = tree.unflatten(structure, [_cut(x, a, step, size) for x, a in zip(leaves, axes, strict=True)])
-        combined = tree.leaves(fn(early, late))
+        result = fn(early, late)
+        tree.check_structure("associative_scan: the result of fn", result, early, "return what fn was given, combined")
+        combined = tree.leaves(result)
         leaves = [
             shape.concatenate(_cut(x, a, 0, step), c, axis=a) for x, c, a in zip(leaves, combined, axes, strict=True)
         ]
@@ -239,11 +258,18 @@ def _cut(x: Any, axis: int, start: int, stop: int) -> Any:
 # --- what the loops share ---------------------------------------------------------------------------------------------
 
 
-def _is_batched(x: Any) -> bool:
-    """Whether a value differs between the examples of some vmap around."""
+def _is_many(x: Any) -> bool:
+    """Whether there is no single value: it differs between the examples of some vmap around, or is not computed."""
     while isinstance(x, ValueTracer):
         x = x.value
-    return isinstance(x, BatchTracer)
+    return isinstance(x, (BatchTracer, AbstractTracer))
+
+
+def _is_abstract(x: Any) -> bool:
+    """Whether eval_shape is at work, and there are no values."""
+    while isinstance(x, (ValueTracer, BatchTracer)):
+        x = x.value
+    return isinstance(x, AbstractTracer)
 
 
 def _any_example(going: Any) -> bool:

@@ -580,10 +580,11 @@ def carry_mismatch(where: str, path: str, before: Any, after: Any) -> TreeError:
     )
 
 
-def scan_lengths(lengths: dict[str, int]) -> ShapeError:
-    listed = ", ".join(f"{where} has {n}" for where, n in list(lengths.items())[:6])
+def scan_lengths(lengths: dict[str, int], where: str = "scan") -> ShapeError:
+    listed = ", ".join(f"{name} has {n}" for name, n in list(lengths.items())[:6])
     return ShapeError(
-        f"scan: the leading axes differ in size: {listed}.\n  fix: give xs leading axes of one size, equal to length."
+        f"{where}: the leading axes differ in size: {listed}.\n"
+        f"  fix: give xs leading axes of one size, equal to length."
     )
 
 
