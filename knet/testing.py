@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from . import numpy as knp
-from .core import dtypes, errors, transforms, tree
+from .core import derivatives, dtypes, errors, transforms, tree
 from .core.array import Array
 from .core.device import as_array
 
@@ -33,7 +33,7 @@ def check_grads(
     args: Any,
     *,
     order: int = 1,
-    modes: Sequence[str] = ("rev",),
+    modes: Sequence[str] = ("rev", "fwd"),
     eps: float | None = None,
     rtol: float = 1e-6,
     atol: float | None = None,
@@ -48,7 +48,8 @@ def check_grads(
         numeric  = <w, f(x + h v) - f(x - h v)> / (2 h)
         passes if |analytic - numeric| <= atol + rtol * max(|analytic|, |numeric|)
 
-    Order 2 does the same to the function (x, w) -> pull_back(w), and so on.
+    In forward mode ``analytic = <w, t>`` for ``_, t = jvp(f, (x,), (v,))``. Order 2 does the same to the functions
+    (x, w) -> pull_back(w) and (x, v) -> t, and so on.
 
     Args:
       f: function of pytrees that returns a pytree. It must be differentiable at args and a small step around, and give
@@ -57,7 +58,7 @@ def check_grads(
         are converted to float64 with ``x.astype``, since differences in float32 show nothing; the function must then
         compute in float64. All other leaves are passed as they are.
       order: up to which derivatives are checked, at least 1.
-      modes: "rev", reverse mode.
+      modes: "rev" for reverse mode, "fwd" for forward mode; of order 2 every combination of them is checked.
       eps: h, for elements of size 1 and less; it grows in proportion with larger ones. By default 2 ** -17.
       rtol: above 0.
       atol: by default what rounding does to the difference: 128 ulp of sum(|w f|), divided by 2 h.
@@ -165,48 +166,18 @@ def _check_reverse(
 ) -> tuple[Function, list[Any], list[str]]:
     """Check the vjp of one order; returns the function (inputs, cotangents) -> gradients, with those cotangents."""
     where = f"check_grads({settings.name}), order {order}, reverse mode"
-    ys = function(*inputs)
-    outputs = [_host(y) for y in ys]
-    _check_outputs(where, ys, outputs, order)
+    outputs = _outputs(where, function, inputs, order)
     values, pull_back = transforms.vjp(function, *inputs)
-    for i, (value, y) in enumerate(zip(values, outputs)):
-        if not _close(_host(value), y, 64 * EPSILON, 64 * EPSILON * np.abs(y).max(initial=0.0)):
-            raise AssertionError(
-                f"{where}: result {i} changes when it is differentiated: {_host(value)} under vjp, {y} without.\n"
-                f"  fix: the function must give the same result each time; pass random keys as arguments."
-            )
+    _check_values(where, "vjp", values, outputs)
     weights = [_direction(settings, y) for y in outputs]
     cotangents = [knp.asarray(np.asarray(w)) for w in weights]  # a NumPy scalar would count as a weak float
     gradients = pull_back(cotangents)
     for i, (x, gradient, name) in enumerate(zip(inputs, gradients, names)):
-        if not x.size:
-            continue
-        if gradient.shape != x.shape or gradient.dtype is not dtypes.float64:
-            raise AssertionError(
-                f"{where}, {name}: the gradient is {errors.describe(gradient)} for an argument {errors.describe(x)}: "
-                f"both must have one shape and dtype.\n  fix: correct the rule of an operation that {name} enters."
-            )
-        point = _host(x)
-        step = settings.eps * _direction(settings, point) * np.maximum(1.0, np.abs(point))
-        ahead, behind = point + step, point - step
-        above, below = ([_host(y) for y in function(*_replaced(inputs, i, p))] for p in (ahead, behind))
-        # ahead - behind is what the function saw; 2 * step differs from it by rounding.
-        analytic = float(np.vdot((ahead - behind) / (2 * settings.eps), _host(gradient)))
-        numeric = math.fsum(float(np.vdot(w, (a - b) / (2 * settings.eps))) for w, a, b in zip(weights, above, below))
-        size = math.fsum(
-            float(np.vdot(np.abs(w), np.maximum(np.abs(a), np.abs(b)))) for w, a, b in zip(weights, above, below)
-        )
-        atol = NOISE * EPSILON * size / (2 * settings.eps) if settings.atol is None else settings.atol
-        error = abs(analytic - numeric)
-        # Written so that NaN fails. An infinity would make the tolerance infinite: it fails too.
-        if not (math.isfinite(size + analytic) and error <= atol + settings.rtol * max(abs(analytic), abs(numeric))):
-            raise AssertionError(
-                f"{where}, {name}: along a random direction the derivative is {analytic:.12g} by vjp and "
-                f"{numeric:.12g} by central differences: they differ by {error:.3g}, more than atol + rtol * size "
-                f"= {atol:.3g} + {settings.rtol:.3g} * {max(abs(analytic), abs(numeric)):.3g}.\n"
-                f"  fix: correct the derivative with respect to {name}; or, where the function has a kink or is steep "
-                f"here, check elsewhere or choose eps (now {settings.eps:.3g})."
-            )
+        if x.size:
+            _check_type(where, name, "gradient", gradient, x)
+            direction, differences = _central_differences(settings, function, inputs, i)
+            analytic = float(np.vdot(direction, _host(gradient)))
+            _compare(settings, f"{where}, {name}", "vjp", name, analytic, weights, differences)
     count = len(inputs)
 
     def derivative(*xs: Any) -> list[Any]:
@@ -216,7 +187,89 @@ def _check_reverse(
     return derivative, cotangents, [f"the cotangent of result {i} (order {order})" for i in range(len(cotangents))]
 
 
-_MODES = {"rev": _check_reverse}
+def _check_forward(
+    settings: _Settings, function: Function, inputs: list[Any], names: list[str], order: int
+) -> tuple[Function, list[Any], list[str]]:
+    """Check the jvp of one order; returns the function (inputs, tangents) -> tangents, with those tangents."""
+    where = f"check_grads({settings.name}), order {order}, forward mode"
+    outputs = _outputs(where, function, inputs, order)
+    weights = [_direction(settings, y) for y in outputs]
+    for i, (x, name) in enumerate(zip(inputs, names)):
+        if x.size:
+            direction, differences = _central_differences(settings, function, inputs, i)
+            tangents = _replaced([knp.zeros_like(x) for x in inputs], i, direction)
+            values, pushed = derivatives.jvp(function, inputs, tangents)
+            _check_values(where, "jvp", values, outputs)
+            for j, (t, y) in enumerate(zip(pushed, values)):
+                _check_type(where, f"result {j}", "tangent", t, y)
+            analytic = math.fsum(float(np.vdot(w, _host(t))) for w, t in zip(weights, pushed))
+            _compare(settings, f"{where}, {name}", "jvp", name, analytic, weights, differences)
+    count = len(inputs)
+    tangents = [knp.asarray(np.asarray(_direction(settings, _host(x)))) for x in inputs]
+
+    def derivative(*xs: Any) -> list[Any]:
+        return derivatives.jvp(function, xs[:count], xs[count:])[1]
+
+    return derivative, tangents, [f"the tangent of {name} (order {order})" for name in names]
+
+
+def _outputs(where: str, function: Function, inputs: list[Any], order: int) -> list[Any]:
+    ys = function(*inputs)
+    outputs = [_host(y) for y in ys]
+    _check_outputs(where, ys, outputs, order)
+    return outputs
+
+
+def _check_values(where: str, mode: str, values: Sequence[Any], outputs: list[Any]) -> None:
+    for i, (value, y) in enumerate(zip(values, outputs)):
+        if not _close(_host(value), y, 64 * EPSILON, 64 * EPSILON * np.abs(y).max(initial=0.0)):
+            raise AssertionError(
+                f"{where}: result {i} changes when it is differentiated: {_host(value)} under {mode}, {y} without.\n"
+                f"  fix: the function must give the same result each time; pass random keys as arguments."
+            )
+
+
+def _check_type(where: str, name: str, what: str, derivative: Any, of: Any) -> None:
+    if derivative.shape != of.shape or derivative.dtype is not dtypes.float64:
+        raise AssertionError(
+            f"{where}, {name}: the {what} is {errors.describe(derivative)} for {errors.describe(of)}: "
+            f"both must have one shape and dtype.\n  fix: correct the rule of an operation that {name} enters."
+        )
+
+
+def _central_differences(
+    settings: _Settings, function: Function, inputs: list[Any], i: int
+) -> tuple[Any, list[tuple[Any, Any]]]:
+    """A direction for one input, in units of eps, and the results ahead of it and behind."""
+    point = _host(inputs[i])
+    step = settings.eps * _direction(settings, point) * np.maximum(1.0, np.abs(point))
+    ahead, behind = point + step, point - step
+    above, below = ([_host(y) for y in function(*_replaced(inputs, i, p))] for p in (ahead, behind))
+    # ahead - behind is what the function saw; 2 * step differs from it by rounding.
+    return (ahead - behind) / (2 * settings.eps), list(zip(above, below))
+
+
+def _compare(
+    settings: _Settings, where: str, mode: str, name: str, analytic: float, weights: list[Any], differences: list[Any]
+) -> None:
+    numeric = math.fsum(float(np.vdot(w, (a - b) / (2 * settings.eps))) for w, (a, b) in zip(weights, differences))
+    size = math.fsum(
+        float(np.vdot(np.abs(w), np.maximum(np.abs(a), np.abs(b)))) for w, (a, b) in zip(weights, differences)
+    )
+    atol = NOISE * EPSILON * size / (2 * settings.eps) if settings.atol is None else settings.atol
+    error = abs(analytic - numeric)
+    # Written so that NaN fails. An infinity would make the tolerance infinite: it fails too.
+    if not (math.isfinite(size + analytic) and error <= atol + settings.rtol * max(abs(analytic), abs(numeric))):
+        raise AssertionError(
+            f"{where}: along a random direction the derivative is {analytic:.12g} by {mode} and "
+            f"{numeric:.12g} by central differences: they differ by {error:.3g}, more than atol + rtol * size "
+            f"= {atol:.3g} + {settings.rtol:.3g} * {max(abs(analytic), abs(numeric)):.3g}.\n"
+            f"  fix: correct the derivative with respect to {name}; or, where the function has a kink or is steep "
+            f"here, check elsewhere or choose eps (now {settings.eps:.3g})."
+        )
+
+
+_MODES = {"rev": _check_reverse, "fwd": _check_forward}
 
 
 def _check_outputs(where: str, ys: list[Any], outputs: list[Any], order: int) -> None:

@@ -365,3 +365,45 @@ def test_trees():
         assert_trees_close(1.0, 2.0)
     assert_trees_close(1.1, 1.0, rtol=0.2)
     assert_trees_close([math.nan], [math.nan], equal_nan=True)
+
+
+@pytest.mark.parametrize(("factor", "order", "modes"), [(1e-4, 1, ("fwd",)), (1e-4, 1, ("rev", "fwd"))])
+def test_a_wrong_forward_rule_is_found_beside_a_right_reverse_one(factor, order, modes):
+    @knet.custom_jvp
+    def cube(x):
+        return x**3
+
+    cube.defjvp(lambda p, t: (p[0] ** 3, (1 + factor) * 3 * p[0] ** 2 * t[0]))
+    with pytest.raises(AssertionError, match=r"order 1, (forward|reverse) mode, args\[0\].*by (jvp|vjp)"):
+        check_grads(cube, [knp.asarray([1.0, 2.0])], order=order, modes=modes)
+
+
+def test_forward_mode_alone_finds_what_reverse_mode_does_not_see():
+    primitive = knet.extend.primitive(
+        "doubled_with_a_wrong_jvp",
+        aval=lambda x: knet.ShapedArray(x.shape, x.dtype),
+        vjp=(lambda g, _y, _x: 2 * g,),
+        jvp=lambda primals, tangents, y: 2.0002 * tangents[0],
+        batch="not needed here",
+    )(lambda x: 2 * x)
+    try:
+        x = [knp.asarray([1.0, 2.0])]
+        check_grads(primitive, x, modes=("rev",))
+        with pytest.raises(AssertionError, match=r"forward mode, args\[0\].*by jvp"):
+            check_grads(primitive, x, modes=("fwd",))
+    finally:
+        del knet.extend.registry["doubled_with_a_wrong_jvp"]
+
+
+def test_the_second_order_is_checked_in_every_combination_of_modes():
+    # A first derivative by hand, right in value, whose own derivative is wrong.
+    @knet.custom_vjp
+    def cube(x):
+        return x**3
+
+    cube.defvjp(lambda x: (x**3, x), lambda x, g: (3 * knet.stop_gradient(x) ** 2 * g,))
+    x = [knp.asarray([1.0, 2.0])]
+    check_grads(cube, x, order=1)
+    for modes in (("rev",), ("fwd",), ("rev", "fwd")):
+        with pytest.raises(AssertionError, match="order 2"):
+            check_grads(cube, x, order=2, modes=modes)
