@@ -168,7 +168,8 @@ class Primitive:
                     keep = [max(k, _need(n)) for k, n in zip(keep, names)]
             # Operands of a variadic primitive all need the same, so a plan holds for any count of them.
             same = keep[1] if len(set(keep[1:])) == 1 else None
-            plan = self.plans[argnums] = Plan(rules, keep[0], tuple(keep[1:]), same)
+            constant = all(rule is ZERO for rule in rules)
+            plan = self.plans[argnums] = Plan(rules, keep[0], tuple(keep[1:]), same, constant)
         return plan
 
 
@@ -177,12 +178,14 @@ def _registered(name: str) -> Primitive:
 
 
 class Plan(NamedTuple):
-    """Rules of the differentiated operands; what to keep of the result and of each operand, and of all alike."""
+    """Rules of the differentiated operands; what to keep of the result and of each operand, and of all alike; and
+    whether all rules are ZERO, so that the result is a constant."""
 
     rules: tuple[Rule, ...]
     keep_result: int
     keep: tuple[int, ...]
     keep_all: int | None
+    constant: bool
 
 
 NOTHING, AVAL, VALUE = range(3)

@@ -80,7 +80,10 @@ class ReverseTrace(Trace):
         undo = None
         if primitive.pointwise and not like_result:
             undo = _to_undo(y, values, argnums)
-        rules, keep_result, keep, keep_all = primitive.plans.get(argnums) or primitive.plan(argnums, len(values))
+        plan = primitive.plans.get(argnums) or primitive.plan(argnums, len(values))
+        rules, keep_result, keep, keep_all, constant = plan
+        if constant:
+            return y
         if keep_all is VALUE:
             saved = values
         elif keep_all is NOTHING:

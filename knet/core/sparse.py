@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from . import errors
+from . import dtypes, errors
 from .array import Array, DeviceArray
 from .aval import size_of
 from .device import from_numpy
@@ -146,6 +146,11 @@ def _subtract(x: Any, y: Any) -> Any:
     return _add(x, y.like(-y.values)) if isinstance(y, RowSparse) else None
 
 
+def _cast(x: Any, *, dtype: Any) -> Any:
+    # To integers or booleans only whole rows can be cast, not the parts that add up to them.
+    return x.like(elementwise.cast(x.values, dtype)) if dtypes.is_differentiable(dtype) else None
+
+
 def _square(x: Any) -> Any:
     x = x.coalesced()
     return x.like(elementwise.square(x.values))
@@ -161,7 +166,7 @@ _RULES: dict[Any, Any] = {
     elementwise.add: _add,
     elementwise.subtract: _subtract,
     elementwise.negative: lambda x: x.like(-x.values),
-    registry["cast"]: lambda x, *, dtype: x.like(elementwise.cast(x.values, dtype)),
+    registry["cast"]: _cast,
     elementwise.square: _square,
     elementwise.stop_gradient: lambda x: x,
     reduce.reduce_sum: _sum,

@@ -7,8 +7,10 @@ from typing import Any
 from ..core import dtypes, errors
 from ..core.array import Array
 from ..core.device import as_array
-from ..core.ops import elementwise, reduce, sort
+from ..core.ops import elementwise, reduce
 from ..core.ops import shape as shape_ops
+from ..core.ops import sort as sort_ops
+from .indexing import take_along_axis
 from .manipulation import canonical_axes, canonical_axis, ravel
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "mean",
     "min",
     "prod",
+    "sort",
     "std",
     "sum",
     "var",
@@ -182,7 +185,27 @@ def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Arr
 def argsort(x: Any, /, *, axis: int = -1) -> Array:
     """Indices that sort along an axis, ascending and stable, NaN last; int64."""
     x = as_array(x)
-    return sort.argsort(x, axis=canonical_axis(axis, x.ndim, "argsort"))
+    return sort_ops.argsort(x, axis=canonical_axis(axis, x.ndim, "argsort"))
+
+
+def sort(x: Any, /, *, axis: int = -1, descending: bool = False) -> Array:
+    """Elements in ascending order along an axis, NaN last; in the reverse of that if ``descending``.
+
+    Args:
+      x: [...] real.
+
+    Returns:
+      x.shape. Derivative: each cotangent goes back to where its element stood.
+
+    Example:
+      >>> import knet.numpy as knp
+      >>> knp.sort(knp.asarray([3.0, 1.0, 2.0]))
+      Array([1., 2., 3.], dtype=float32)
+    """
+    x = as_array(x)
+    axis = canonical_axis(axis, x.ndim, "sort")
+    order = sort_ops.argsort(x, axis=axis)
+    return take_along_axis(x, shape_ops.flip(order, axis=(axis,)) if descending else order, axis=axis)
 
 
 def _scan(op: Any, x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: float) -> Array:
