@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import dtypes, errors, tree
 from .abstract import AbstractTracer
 from .array import Array
@@ -111,7 +113,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init:
     Raises:
       TreeError: the body changes the carry's type.
     """
-    if not (isinstance(lower, int) and isinstance(upper, int)):
+    if not (isinstance(lower, (int, np.integer)) and isinstance(upper, (int, np.integer))):
         _, result = while_loop(
             lambda c: elementwise.less(c[0], upper),
             lambda c: (c[0] + 1, body_fun(c[0], c[1])),
@@ -119,7 +121,7 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init:
         )
         return result
     carry = tree.map(lambda x: as_array(x, "fori_loop"), init)
-    for i in range(lower, upper):
+    for i in range(int(lower), int(upper)):
         carry = _checked_carry("fori_loop", carry, body_fun(as_array(i), carry))
     return carry
 

@@ -8,6 +8,7 @@ another Call one level down, so these functions nest in every transformation.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -170,8 +171,9 @@ class custom_vjp:
         """Give the derivative; see the class."""
         self.fwd, self.bwd = fwd, bwd
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = getattr(self.fun, "__name__", repr(self.fun))
+        args = _positional(self.fun, args, kwargs)
         fwd, bwd = self.fwd, self.bwd
         if fwd is None or bwd is None:
             raise errors.rule_missing("custom_vjp", name, "defvjp(fwd, bwd)")
@@ -202,6 +204,17 @@ class custom_vjp:
             return _matching(name, cs, structure, leaves)
 
         return outer.unflatten(VJPCall(name, run, forward, backward_).enter(leaves))
+
+
+def _positional(fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """All arguments by position, since rules take them so."""
+    if not kwargs:
+        return args
+    bound = inspect.signature(fun).bind(*args, **kwargs)
+    bound.apply_defaults()
+    if bound.kwargs:
+        raise errors.keyword_only(getattr(fun, "__name__", repr(fun)), list(bound.kwargs))
+    return bound.args
 
 
 class _Structure:
@@ -341,8 +354,9 @@ class custom_jvp:
         """Give the derivative; see the class."""
         self.rule = rule
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = getattr(self.fun, "__name__", repr(self.fun))
+        args = _positional(self.fun, args, kwargs)
         rule = self.rule
         if rule is None:
             raise errors.rule_missing("custom_jvp", name, "defjvp(rule)")

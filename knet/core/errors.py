@@ -474,6 +474,13 @@ def rule_missing(kind: str, name: str, method: str) -> TreeError:
     return TreeError(f"{kind}({name}): called before its derivative was given.\n  fix: call {name}.{method} first.")
 
 
+def keyword_only(name: str, names: Sequence[str]) -> TreeError:
+    return TreeError(
+        f"{name}: {', '.join(names)} can be passed by keyword only, but a derivative given by hand takes all arguments "
+        f"by position.\n  fix: drop the * from {name}'s signature."
+    )
+
+
 def fwd_pair(name: str, got: Any) -> TreeError:
     return TreeError(
         f"custom_vjp({name}): fwd returned {type(got).__name__}: it must return a pair (result, residuals).\n"

@@ -118,7 +118,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
     name = getattr(fun, "__name__", repr(fun))
     trace = ReverseTrace(name)
     try:
-        traced, inputs, structure = _watch(trace, primals, tuple(range(len(primals))))
+        traced, inputs, structure = _watch(trace, primals, tuple(range(len(primals))), "vjp")
         out, aux = fun(*traced), None
         if has_aux:
             if not (isinstance(out, tuple) and len(out) == 2):
@@ -171,7 +171,9 @@ def stop_gradient(x: Any) -> Any:
     return tree.map(lambda leaf: elementwise.stop_gradient(leaf) if isinstance(leaf, Array) else leaf, x)
 
 
-def _watch(trace: ReverseTrace, args: Sequence[Any], argnums: int | Sequence[int]) -> tuple[list[Any], list[Any], Any]:
+def _watch(
+    trace: ReverseTrace, args: Sequence[Any], argnums: int | Sequence[int], kind: str = "grad"
+) -> tuple[list[Any], list[Any], Any]:
     """Arguments with the leaves of those that argnums names watched; (number, leaf) of each; their structure."""
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
     count = len(args)
@@ -186,7 +188,7 @@ def _watch(trace: ReverseTrace, args: Sequence[Any], argnums: int | Sequence[int
         except errors.KnetError:
             raise errors.leaf_not_array(_place(args, argnums, i), leaf) from None
         if not dtypes.is_differentiable(x.dtype):
-            raise errors.integer_argument(_place(args, argnums, i), x.dtype)
+            raise errors.integer_argument(_place(args, argnums, i), x.dtype, kind)
         arrays.append(x)
     tracers = [trace.watch(x) for x in arrays]
     watched = tree.unflatten(structure, tracers)

@@ -681,3 +681,30 @@ def test_a_wrong_rule_from_outside_is_found(extensions):
 def test_a_name_that_is_taken_is_refused(extensions):
     with pytest.raises(ValueError, match="'softsign' is registered already"):
         knet.extend.elementwise("softsign", np.abs, "fabs(x)", lambda g, _y, _x: g, "Again.")
+
+
+@pytest.mark.parametrize("kind", ["vjp", "jvp"])
+def test_arguments_by_keyword(kind):
+    def scaled(x, factor=2.0):
+        return x * factor
+
+    if kind == "vjp":
+        f = knet.custom_vjp(scaled)
+        f.defvjp(lambda x, factor: (x * factor, factor), lambda factor, g: (10 * g * factor, None))
+    else:
+        f = knet.custom_jvp(scaled)
+        f.defjvp(lambda p, t: (p[0] * p[1], 10 * t[0] * p[1]))
+    assert float(knet.grad(lambda x: f(x, factor=3.0))(1.0)) == 30.0
+    assert (
+        float(knet.grad(lambda x: f(x=x))(1.0) if kind == "vjp" else knet.grad(lambda x: f(x, factor=2.0))(1.0)) == 20.0
+    )
+
+
+def test_arguments_by_keyword_only_are_refused():
+    @knet.custom_vjp
+    def f(x, *, factor):
+        return x * factor
+
+    f.defvjp(lambda x: (x, None), lambda _, g: (g,))
+    with pytest.raises(errors.TreeError, match=r"f: factor can be passed by keyword only(.|\n)*fix: drop the \*"):
+        f(1.0, factor=2.0)

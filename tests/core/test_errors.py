@@ -65,6 +65,15 @@ def with_tangent(rule):
     return lambda: knet.jvp(f, (1.0,), (1.0,))
 
 
+def keyword_only():
+    @knet.custom_vjp
+    def scaled(x, *, factor):
+        return x * factor
+
+    scaled.defvjp(lambda x: (x, None), lambda _, g: (g,))
+    return scaled(1.0, factor=2.0)
+
+
 def debugged():
     with knet.core.debug_nans():
         return knp.log(-V)
@@ -164,6 +173,7 @@ ROWS = [
      "while_loop(square): reverse mode through a loop"),
     ("rule_missing", lambda: undefined(knet.custom_vjp)(1.0), TreeError, "call <lambda>.defvjp(fwd, bwd) first"),
     ("rule_missing", lambda: undefined(knet.custom_jvp)(1.0), TreeError, "call <lambda>.defjvp(rule) first"),
+    ("keyword_only", keyword_only, TreeError, "scaled: factor can be passed by keyword only"),
     ("fwd_pair", with_rule(lambda x: x, lambda r, g: (g,)), TreeError, "fwd returned"),
     ("jvp_pair", with_tangent(lambda p, t: p[0]), TreeError, "it must return a pair (result, tangent)"),
     ("bwd_structure", with_rule(lambda x: (x, None), lambda r, g: g), TreeError, "bwd returned"),
