@@ -102,6 +102,7 @@ from .creation import *
 from .indexing import *
 from .linalg import dot, einsum, matmul, outer, tensordot, vecdot
 from .manipulation import *
+from .order import *
 from .special import *
 from .statistics import *
 
