@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "ArgumentError",
     "DTypeError",
     "DeviceError",
     "KnetError",
+    "LinAlgError",
     "MissingKernel",
     "NonFinite",
     "NotDifferentiable",
@@ -54,6 +57,10 @@ class DeviceError(KnetError, RuntimeError):
 
 class NotDifferentiable(KnetError, TypeError):
     """An operation without a derivative stands between input and output."""
+
+
+class LinAlgError(KnetError, np.linalg.LinAlgError):
+    """A matrix without the property that a factorization needs: regular, positive definite, finite."""
 
 
 class MissingKernel(KnetError, NotImplementedError):
@@ -194,6 +201,46 @@ def no_arrays(name: str) -> ShapeError:
 
 def einsum(spec: str, reason: str) -> ShapeError:
     return ShapeError(f"einsum({spec!r}, ...): {reason}.\n  fix: write one letter for each axis of each operand.")
+
+
+def matrix(name: str, argname: str, shape: Sequence[int], square: bool = True) -> ShapeError:
+    if len(shape) < 2:
+        rule, fix = "a matrix [..., M, N] has two axes or more", "insert the missing axis, x[:, None] for a column"
+    elif square:
+        rule, fix = "the last two axes must be equal", "pass square matrices; knet.numpy.linalg.lstsq and pinv take any"
+    else:
+        rule, fix = "it must have more rows or columns", "correct the shape"
+    return ShapeError(f"{name}({argname}): {argname} {list(shape)}: {rule}.\n  fix: {fix}.")
+
+
+def right_side(name: str, a: Sequence[int], b: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"{name}(a, b): a {list(a)} and b {list(b)} do not fit: b [..., M, K] (or [M]) needs as many rows as a "
+        f"[..., M, M], and the batch axes must broadcast.\n  fix: transpose b, or add an axis, b[..., None], for a stack "
+        f"of vectors."
+    )
+
+
+def singular(name: str, argname: str, x: Any) -> LinAlgError:
+    return LinAlgError(
+        f"{name}({argname}): {argname} is {describe(x)} and has a singular matrix: one without an inverse.\n"
+        f"  fix: use knet.numpy.linalg.pinv or lstsq, or add a small multiple of the identity."
+    )
+
+
+def not_positive_definite(name: str, argname: str, x: Any) -> LinAlgError:
+    return LinAlgError(
+        f"{name}({argname}): {argname} is {describe(x)} and has a matrix that is not positive definite.\n"
+        f"  fix: check that it is symmetric with positive eigenvalues; against rounding, add a small multiple of the "
+        f"identity."
+    )
+
+
+def not_converged(name: str, argname: str, x: Any) -> LinAlgError:
+    return LinAlgError(
+        f"{name}({argname}): {argname} is {describe(x)}: the iteration did not converge, which finite matrices hardly "
+        f"ever cause.\n  fix: look for NaN or infinity, knet.numpy.isfinite({argname}).all()."
+    )
 
 
 def conv(name: str, reason: str, x: Sequence[int], w: Sequence[int], fix: str) -> ShapeError:
