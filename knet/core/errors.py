@@ -216,8 +216,8 @@ def matrix(name: str, argname: str, shape: Sequence[int], square: bool = True) -
 def right_side(name: str, a: Sequence[int], b: Sequence[int]) -> ShapeError:
     return ShapeError(
         f"{name}(a, b): a {list(a)} and b {list(b)} do not fit: b [..., M, K] (or [M]) needs as many rows as a "
-        f"[..., M, M], and the batch axes must broadcast.\n  fix: transpose b, or add an axis, b[..., None], for a stack "
-        f"of vectors."
+        f"[..., M, M], and the batch axes must broadcast.\n"
+        f"  fix: transpose b, or add an axis, b[..., None], for a stack of vectors."
     )
 
 
@@ -296,6 +296,24 @@ def unsupported_dtype(name: str, argnames: Sequence[str], args: Sequence[Any], a
     return DTypeError(
         f"{_call(name, argnames)}: {_operands(argnames, args)}: {name} accepts {accepted}.\n"
         f"  fix: convert with x.astype(...)."
+    )
+
+
+def unsupported_limits(name: str, dtype: Any, accepted: str, other: str) -> DTypeError:
+    return DTypeError(f"{name}(dtype): {dtype}: {name} accepts {accepted} dtypes.\n  fix: use knet.numpy.{other}.")
+
+
+def complex_to_real(dtype: Any, target: Any) -> DTypeError:
+    return DTypeError(
+        f"astype(x, dtype): x is {dtype}, dtype is {target}: a complex number has no single real value.\n"
+        f"  fix: name the part, as in knet.numpy.real(x).astype(...), or take knet.numpy.abs(x)."
+    )
+
+
+def api_version(version: Any, known: Sequence[str]) -> ArgumentError:
+    return ArgumentError(
+        f"__array_namespace__: api_version={version!r}: Knet follows {known[-1]} of the array API standard.\n"
+        f"  fix: ask for one of {', '.join(known)}, or leave api_version out."
     )
 
 
