@@ -1,13 +1,13 @@
 """Factorizations of matrices, and what is made of their factors. Every primitive takes stacks, [..., M, N].
 
-Factors are unique only up to signs (or phases, where complex), and only for distinct eigenvalues or singular values. The
-derivative of a function in which that freedom cancels is the true one, whichever factors came out. Where two values are
-equal the derivative of their vectors does not exist: it is NaN, and never a wrong number. Values alone (``eigvalsh``,
-``svdvals``, or the values of ``eigh`` and ``svd`` with the vectors unused) are differentiable there as far as the function
-is symmetric in them.
+Factors are unique only up to signs (or phases, where complex), and only for distinct eigenvalues or singular values.
+The derivative of a function in which that freedom cancels is the true one, whichever factors came out. Where two values
+are equal the derivative of their vectors does not exist: it is NaN, and never a wrong number. Values alone
+(``eigvalsh``, ``svdvals``, or the values of ``eigh`` and ``svd`` with the vectors unused) are differentiable there as
+far as the function is symmetric in them.
 
-Cotangents are df/dx without conjugation. The formulas in the literature are written for adjoints, so each rule conjugates
-its cotangents first and its result last, which real ones do not notice.
+Cotangents are df/dx without conjugation. The formulas in the literature are written for adjoints, so each rule
+conjugates its cotangents first and its result last, which real ones do not notice.
 
 References: Giles (2008), "An extended collection of matrix derivative results"; Murray (2016), "Differentiation of the
 Cholesky decomposition"; Walter and Lehmann (2012), "Algorithmic differentiation of linear algebra functions"; Wan and
@@ -36,7 +36,6 @@ from .linalg import (
     matmul,
     real_dtype,
     square_aval,
-    swap_last,
     triangular_solve,
 )
 
@@ -277,8 +276,8 @@ def _eye(shape: Any, dtype: Any) -> Any:
 def svdvals(x: Any) -> Any:
     """Singular values, the roots of the eigenvalues of x^H x.
 
-    x: [..., M, N]. Returns [..., K], real and descending, K = min(M, N). Raises LinAlgError where the iteration does not
-    converge (NaN). Derivative: u diag(g) v, at singular values 0 one of the subgradients.
+    x: [..., M, N]. Returns [..., K], real and descending, K = min(M, N). Raises LinAlgError where the iteration does
+    not converge (NaN). Derivative: u diag(g) v, at singular values 0 one of the subgradients.
     """
     if not x.size:
         return np.zeros((*x.shape[:-2], min(x.shape[-2:])), x.real.dtype)
@@ -315,8 +314,8 @@ def _pinv_vjp(g: Any, y: Any, x: Any, _rtol: Any) -> Any:
 def pinv(x: Any, rtol: Any) -> Any:
     """Pseudo-inverse (Moore-Penrose), in which singular values up to rtol times the largest count as 0.
 
-    x: [..., M, N], rtol: real, [] or broadcastable to [...]. Returns [..., N, M]. Raises LinAlgError where the iteration
-    does not converge (NaN). Derivative: that at constant rank.
+    x: [..., M, N], rtol: real, [] or broadcastable to [...]. Returns [..., N, M]. Raises LinAlgError where the
+    iteration does not converge (NaN). Derivative: that at constant rank.
     """
     failure = lambda: errors.not_converged("pinv", "x", x)  # noqa: E731
     return lapack(x, lambda a, tolerance: np.linalg.pinv(a, rtol=tolerance), rtol, failure=failure)

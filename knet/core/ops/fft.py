@@ -1,4 +1,4 @@
-"""Discrete Fourier transforms. They are linear, and their matrices symmetric, so each is its own derivative or nearly so.
+"""Discrete Fourier transforms. They are linear and their matrices symmetric: each is its own derivative, or nearly so.
 
 ``norm`` scales: "backward" the inverse by 1/n, "forward" the forward transform by 1/n, "ortho" both by 1/sqrt(n).
 """
@@ -41,7 +41,7 @@ def _next_axes(_size: int, *, axes: tuple[int, ...], **params: Any) -> dict[str,
     jvp=LINEAR(),
     batch=batching.shifted(_next_axes),
 )
-def dft(x: Any, *, axes: tuple[int, ...], inverse: bool, norm: str) -> Any:
+def dft(x: Any, *, axes: tuple[int, ...], inverse: bool, norm: Any) -> Any:
     """Fourier transform over axes: y[k] = c sum_j x[j] exp(-2 pi i j k / n), the inverse with +2 pi i.
 
     x: [...] complex. Returns x.shape. Derivative: the transform itself, as its matrix is symmetric.
@@ -74,7 +74,7 @@ def _rfft_vjp(g: Any, _y: Any, x_aval: Any, *, axis: int, norm: str) -> Any:
 
 
 @primitive(aval=_rfft_aval, vjp=(_rfft_vjp,), jvp=LINEAR(), batch=batching.shifted(batching.next_axis))
-def rfft(x: Any, *, axis: int, norm: str) -> Any:
+def rfft(x: Any, *, axis: int, norm: Any) -> Any:
     """Fourier transform of real numbers along an axis of size n: the frequencies 0 to n // 2, others mirror them.
 
     x: [..., n, ...] real; half types compute in float32. Returns [..., n // 2 + 1, ...] complex.
@@ -100,7 +100,7 @@ def _irfft_vjp(g: Any, _y: Any, _x: Any, *, n: int, axis: int, norm: str) -> Any
 
 
 @primitive(aval=_irfft_aval, vjp=(_irfft_vjp,), jvp=LINEAR(), batch=batching.shifted(batching.next_axis))
-def irfft(x: Any, *, n: int, axis: int, norm: str) -> Any:
+def irfft(x: Any, *, n: int, axis: int, norm: Any) -> Any:
     """Inverse of rfft: n real numbers from their frequencies 0 to n // 2.
 
     x: [..., n // 2 + 1, ...] complex; the imaginary parts at 0, and at n / 2 for even n, do not count. Returns

@@ -1,8 +1,8 @@
 """Contractions and linear systems. Matrix product is the one contraction; einsum and tensordot are made of it.
 
-Every primitive takes stacks of matrices, [..., M, N]. Derivatives follow Giles (2008), "An extended collection of matrix
-derivative results for forward and reverse mode algorithmic differentiation", with plain transposes in place of adjoints:
-the cotangent of a complex operand x is df/dx for holomorphic f, as everywhere in Knet.
+Every primitive takes stacks of matrices, [..., M, N]. Derivatives follow Giles (2008), "An extended collection of
+matrix derivative results for forward and reverse mode algorithmic differentiation", with plain transposes in place of
+adjoints: the cotangent of a complex operand x is df/dx for holomorphic f, as everywhere in Knet.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def _triangular(a: Any, b: Any, lower: bool, unit: bool) -> Any:
         # LAPACK's matrices go by columns: what it sees is the transpose, and is told so.
         y[i], info = trtrs(a[i].T, b[i], lower=not lower, trans=1, unitdiag=unit)
         if info:
-            raise errors.singular("triangular_solve", "a", a)
+            raise np.linalg.LinAlgError
     return y
 
 
@@ -241,10 +241,11 @@ def _triangular_vjp_matrix(g: Any, y: Any, a: Any, _b: Any, *, lower: bool, unit
 def triangular_solve(a: Any, b: Any, *, lower: bool, unit: bool) -> Any:
     """Solution of t y = b, where t is the lower or upper triangle of a, with ones on its diagonal if ``unit``.
 
-    a: [..., M, M], b: [..., M, K], one dtype; batch axes broadcast. Returns [..., M, K]. Raises LinAlgError for a zero on
-    the diagonal. Derivatives: gb = t^-T g, ga = -gb y^T within the triangle, 0 outside.
+    a: [..., M, M], b: [..., M, K], one dtype; batch axes broadcast. Returns [..., M, K]. Raises LinAlgError for a zero
+    on the diagonal. Derivatives: gb = t^-T g, ga = -gb y^T within the triangle, 0 outside.
     """
-    return lapack(a, _triangular, b, lower=lower, unit=unit, failure=lambda: errors.singular("solve", "a", a))
+    failure = lambda: errors.singular("triangular_solve", "a", a)  # noqa: E731
+    return lapack(a, _triangular, b, lower=lower, unit=unit, failure=failure)
 
 
 # --- determinants -----------------------------------------------------------------------------------------------------
