@@ -211,7 +211,7 @@ def quantile(x: Any, q: Any, /, axis: Any = None, *, method: str = "linear", kee
     """Quantiles over axes: the value below which a fraction q of the elements lies; NaN if one is NaN.
 
     Among n sorted elements y[0..n-1] the place is i = n q + alpha + q (1 - alpha - beta) - 1, limited to [0, n - 1],
-    and between places the result is linear. (alpha, beta) are (1, 1) for "linear", (0, 0) "weibull", (1/2, 1/2) "hazen",
+    and between places the result is linear. (alpha, beta): (1, 1) for "linear", (0, 0) "weibull", (1/2, 1/2) "hazen",
     (1/3, 1/3) "median_unbiased", (3/8, 3/8) "normal_unbiased", (0, 1) "interpolated_inverted_cdf". "lower", "higher",
     "nearest" and "midpoint" are linear's neighbours in place of the interpolation.
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..pointwise import elementwise
-from ..primitive import ZERO
 from . import creation
 from .elementwise import equal, exp, log, log1p, sigmoid, sign, where
 
 
 @functools.cache
-def _function(name: str) -> Callable[..., Any]:
+def scipy_function(name: str) -> Callable[..., Any]:
+    """A function of scipy.special."""
     import scipy.special  # deferred: import knet must not pay for it
 
     return getattr(scipy.special, name)
@@ -36,11 +36,11 @@ def _evaluate(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _unary(name: str) -> Callable[[Any], Any]:
-    return lambda x: _evaluate(_function(name), x)
+    return lambda x: _evaluate(scipy_function(name), x)
 
 
 def _binary(name: str) -> Callable[[Any, Any], Any]:
-    return lambda x, y: _evaluate(_function(name), x, y)
+    return lambda x, y: _evaluate(scipy_function(name), x, y)
 
 
 def _array(x: Any, like: Any) -> Any:
@@ -51,9 +51,10 @@ def _array(x: Any, like: Any) -> Any:
 _REAL: dict[str, Any] = {"accepts": "biuf", "compute": "float"}
 _ORDER = "its derivative by the order is not implemented"
 
-# --- error functions --------------------------------------------------------------------------------------------------
+# --- error functions and the normal distribution ----------------------------------------------------------------------
 
 _TWO_OVER_ROOT_PI = 2 / math.sqrt(math.pi)
+_NORMAL_PEAK = 1 / math.sqrt(2 * math.pi)
 
 erf = elementwise(
     "erf", _unary("erf"), "erf(x)", lambda g, _y, x: g * (_TWO_OVER_ROOT_PI * exp(-(x * x))),
@@ -66,6 +67,19 @@ erfc = elementwise(
 erfinv = elementwise(
     "erfinv", _unary("erfinv"), "", lambda g, y, _x: g * (exp(y * y) / _TWO_OVER_ROOT_PI),
     "Inverse of erf, on [-1, 1]; NaN outside.", **_REAL,
+)  # fmt: skip
+
+ndtr = elementwise(
+    "ndtr", _unary("ndtr"), "0.5 * erfc(-x * M_SQRT1_2)", lambda g, _y, x: g * (exp(x * x * -0.5) * _NORMAL_PEAK),
+    "Distribution function of the standard normal distribution, accurate in the lower tail.", **_REAL,
+)  # fmt: skip
+log_ndtr = elementwise(
+    "log_ndtr", _unary("log_ndtr"), "", lambda g, y, x: g * (exp(x * x * -0.5 - y) * _NORMAL_PEAK),
+    "Logarithm of ndtr, without underflow.", **_REAL,
+)  # fmt: skip
+ndtri = elementwise(
+    "ndtri", _unary("ndtri"), "", lambda g, y, _x: g * (exp(y * y * 0.5) / _NORMAL_PEAK),
+    "Quantile function of the standard normal distribution, the inverse of ndtr, on [0, 1]; NaN outside.", **_REAL,
 )  # fmt: skip
 
 # --- gamma, beta and zeta ---------------------------------------------------------------------------------------------
@@ -138,7 +152,7 @@ def _slope_by_series(a: Any, log_x: Any) -> Any:
         harmonic = harmonic + 1 / (a + n)
         total = total + term
         weighted = weighted + term * harmonic
-    return ((_function("psi")(a + 1) - log_x) * total + weighted) / a
+    return ((scipy_function("psi")(a + 1) - log_x) * total + weighted) / a
 
 
 def _slope_by_quadrature(a: Any, log_x: Any) -> Any:
@@ -159,7 +173,7 @@ def _slope_by_quadrature(a: Any, log_x: Any) -> Any:
     end = np.where(side > 0, to_right, (_DEPTH + x) / a)
     for _ in range(12):
         end = end - (f(end) - _DEPTH) / (side * (x * np.exp(side * end) - a))
-    centre = _function("psi")(a)
+    centre = scipy_function("psi")(a)
     total = np.zeros_like(a)
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
         s = end * (0.5 * (node + 1))
@@ -192,12 +206,6 @@ loggamma_slope = elementwise(
     terms of one sign, so the relative error stays within some units of 1e-15 also in the tails.
 
     Reference: Figurnov, Mohamed, Mnih 2018, "Implicit reparameterization gradients".""",
-    argnames=("a", "log_x"), **_REAL,
-)  # fmt: skip
-loggamma_sample = elementwise(
-    "loggamma_sample", lambda a, log_x: np.broadcast_arrays(a, log_x)[1][()], "log_x",
-    (lambda g, y, a, _x: g * loggamma_slope(a, y), ZERO),
-    "The logarithm log_x of a number drawn from the gamma distribution of shape a, with its implicit derivative by a.",
     argnames=("a", "log_x"), **_REAL,
 )  # fmt: skip
 
