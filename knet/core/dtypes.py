@@ -125,6 +125,8 @@ def canonical(dtype: Any) -> np.dtype[Any]:
     Raises:
       DTypeError: not a numeric or boolean dtype.
     """
+    if dtype is None:  # NumPy takes it for float64
+        raise errors.not_an_array("dtype", dtype)
     if dtype is float:
         return default_float
     if dtype is complex:

@@ -39,6 +39,10 @@ class ArgumentError(KnetError, ValueError):
     """A setting outside its range."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis that the array does not have."""
+
+
 class IndexOutOfBounds(KnetError, IndexError):
     """An index outside its axis."""
 
@@ -151,9 +155,9 @@ def _product(shape: Sequence[int]) -> int:
     return size
 
 
-def axis_out_of_range(name: str, axis: Any, ndim: int) -> ShapeError:
+def axis_out_of_range(name: str, axis: Any, ndim: int) -> AxisError:
     rule = f"must lie in [{-ndim}, {ndim - 1}]" if ndim else "does not exist: x is a scalar"
-    return ShapeError(f"{name}(x, axis): axis {axis} for x with {ndim} axes: an axis {rule}.\n  fix: correct axis=.")
+    return AxisError(f"{name}(x, axis): axis {axis} for x with {ndim} axes: an axis {rule}.\n  fix: correct axis=.")
 
 
 def repeated_axis(name: str, axis: Any) -> ShapeError:

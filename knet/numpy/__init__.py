@@ -99,9 +99,12 @@ from .elementwise import *
 from .indexing import *
 from .inspection import *
 from .manipulation import *
-from .products import cross, diag, diagonal, dot, einsum, inner, kron, matmul, outer, tensordot, trace, vdot, vecdot
+from .missing import *
 from .order import *
+from .padding import *
+from .products import cross, diag, diagonal, dot, einsum, inner, kron, matmul, outer, tensordot, trace, vdot, vecdot
 from .search import *
+from .segments import *
 from .special import *
 from .statistics import *
 

@@ -164,6 +164,10 @@ def to_device(x: Any, device: Any, /) -> Array:
     return _to_device(as_array(x), device)
 
 
+def _float(dtype: Any) -> np.dtype[Any]:
+    return dtypes.default_float if dtype is None else dtypes.canonical(dtype)
+
+
 def _shape(shape: Any, where: str) -> tuple[int, ...]:
     try:
         result = (int(shape.__index__()),) if hasattr(shape, "__index__") else tuple(int(n.__index__()) for n in shape)
@@ -185,17 +189,17 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
     return from_numpy(np.full(shape, _convert(fill_value, target), target), as_device(device))
 
 
-def zeros(shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
+def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Array of zeros, float32 by default."""
-    return from_numpy(np.zeros(_shape(shape, "zeros"), dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.zeros(_shape(shape, "zeros"), _float(dtype)), as_device(device))
 
 
-def ones(shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
+def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Array of ones, float32 by default."""
-    return from_numpy(np.ones(_shape(shape, "ones"), dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.ones(_shape(shape, "ones"), _float(dtype)), as_device(device))
 
 
-def empty(shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
+def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Array of zeros: arrays are immutable, so an uninitialised one would be of no use."""
     return zeros(shape, dtype=dtype, device=device)
 
@@ -236,7 +240,9 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
     return from_numpy(np.arange(start, stop, step).astype(dtypes.canonical(dtype), copy=False), as_device(device))
 
 
-def linspace(start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True) -> Array:
+def linspace(
+    start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+) -> Array:
     """``num`` evenly spaced numbers from start to stop (included if endpoint), along a new first axis.
 
     y[i] = start + (stop - start) i / (num - 1), with num in place of num - 1 without the endpoint.
@@ -262,14 +268,14 @@ def linspace(start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: A
     return from_numpy(_convert(np.linspace(start, stop, num, endpoint=endpoint), target), as_device(device))
 
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = float, device: Any = None) -> Array:
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Array:
     """Ones on the k-th diagonal, zeros elsewhere. Returns [n_rows, n_cols]."""
-    return from_numpy(np.eye(n_rows, n_cols, k, dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.eye(n_rows, n_cols, k, _float(dtype)), as_device(device))
 
 
-def tri(n_rows: int, n_cols: int | None = None, k: int = 0, *, dtype: Any = float, device: Any = None) -> Array:
+def tri(n_rows: int, n_cols: int | None = None, k: int = 0, *, dtype: Any = None, device: Any = None) -> Array:
     """Ones on and below the k-th diagonal, zeros above. Returns [n_rows, n_cols]."""
-    return from_numpy(np.tri(n_rows, n_cols, k, dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.tri(n_rows, n_cols, k, _float(dtype)), as_device(device))
 
 
 def tril(x: Any, /, *, k: int = 0) -> Array:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import errors
 from ..core.array import Array
 from ..core.device import as_array
 from ..core.dtypes import bool_
 from ..core.ops import elementwise as ops
 from .indexing import nonzero
-from .manipulation import broadcast_shapes
 
 __all__ = ["angle", "clip", "round", "sign", "where"]
 
@@ -30,18 +28,11 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
 
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Array:
-    """Elements limited to [min, max], numbers or arrays that broadcast to x's shape; None is no limit.
+    """Elements limited to [min, max], numbers or arrays that broadcast against x; None is no limit.
 
-    Where min > max the result is max; where x is NaN, or a limit, it is NaN.
-
-    Raises:
-      ShapeError: a limit has axes that x has not.
+    Where min > max the result is max; where x or a limit is NaN, it is NaN.
     """
     x = as_array(x)
-    for name, limit in (("min", min), ("max", max)):
-        shape = getattr(limit, "shape", ())
-        if shape and broadcast_shapes(x.shape, shape) != x.shape:
-            raise errors.broadcast("clip", ("x", name), (x, limit))
     if min is not None:
         x = ops.maximum(x, min)
     return x if max is None else ops.minimum(x, max)

@@ -94,6 +94,8 @@ class Choice(NamedTuple):
 
 def _expand(parts: tuple[Any, ...], x: Array) -> list[Any]:
     """One part for each axis (and those that make new ones): ... spelled out, masks turned into index arrays."""
+    if not any(isinstance(p, _NEED_CARE) for p in parts):
+        return _simple(parts, x)
     any_array = any(isinstance(p, (Array, np.ndarray, list, bool, np.bool_)) for p in parts)
     normal = [_normal(part, any_array) for part in parts]
     masks = [p.ndim if isinstance(p, Array) and p.dtype.kind == "b" else None for p in normal]
@@ -120,6 +122,31 @@ def _expand(parts: tuple[Any, ...], x: Array) -> list[Any]:
             expanded.append(part)
         axis += count
     return expanded
+
+
+_NEED_CARE = (Array, np.ndarray, np.generic, list, bool)
+
+
+def _simple(parts: tuple[Any, ...], x: Array) -> list[Any]:
+    """The same for integers, slices, None and ... alone."""
+    used, dots, expanded = 0, -1, []
+    for i, part in enumerate(parts):
+        if part is Ellipsis:
+            if dots >= 0:
+                raise errors.bad_index(Ellipsis)
+            dots = i
+        elif isinstance(part, slice):
+            used += 1
+            part = _integers(part)
+        elif isinstance(part, int):
+            used += 1
+        elif part is not None:
+            raise errors.bad_index(part)
+        expanded.append(part)
+    if used > x.ndim:
+        raise errors.too_many_indices(x.shape, used)
+    at = dots if dots >= 0 else len(parts)
+    return expanded[:at] + [slice(None)] * (x.ndim - used) + expanded[at + 1 :]
 
 
 def _normal(part: Any, any_array: bool) -> Any:
@@ -150,7 +177,7 @@ def _integers(part: slice) -> slice:
 
 
 def _mask(mask: Array, x: Array, axis: int) -> list[Any]:
-    if mask.shape != x.shape[axis : axis + mask.ndim]:
+    if any(m not in (0, n) for m, n in zip(mask.shape, x.shape[axis : axis + mask.ndim])):
         raise errors.mask_shape(mask.shape, x.shape, axis)
     return list(nonzero(mask))
 

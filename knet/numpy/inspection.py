@@ -57,7 +57,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
       ArgumentError: no such kind.
     """
     if isinstance(kind, tuple):
-        return any([isdtype(dtype, k) for k in kind])
+        return any(isdtype(dtype, k) for k in kind)
     dtype = dtypes.canonical(dtype)
     return dtypes.is_kind(dtype, kind) if isinstance(kind, str) else dtype is dtypes.canonical(kind)
 
@@ -96,8 +96,7 @@ def finfo(type: Any, /) -> FloatLimits:
     if not dtypes.is_differentiable(dtype):
         raise errors.unsupported_limits("finfo", dtype, "floating-point", "iinfo")
     info = ml_dtypes.finfo(dtype)
-    numbers = (float(v) for v in (info.eps, info.max, info.min, info.smallest_normal))
-    return FloatLimits(info.bits, *numbers, dtype)
+    return FloatLimits(info.bits, float(info.eps), float(info.max), float(info.min), float(info.smallest_normal), dtype)
 
 
 def iinfo(type: Any, /) -> IntegerLimits:

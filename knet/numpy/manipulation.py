@@ -317,7 +317,7 @@ def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Array:
     counts = on_host(repeats, "repeat")
     if counts.shape not in ((size,), (1,)) or counts.dtype.kind not in "iu" or (counts < 0).any():
         raise errors.shape_argument(
-            "repeat", "repeats", counts.tolist(), f"it is a count, or one for each of the {size} elements along the axis",
+            "repeat", "repeats", counts.tolist(), f"it is a count, or one for each of the axis's {size} elements",
             "give as many integers >= 0",
         )  # fmt: skip
     ids = np.repeat(np.arange(size), np.broadcast_to(counts, (size,)))

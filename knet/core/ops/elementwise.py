@@ -142,13 +142,13 @@ def _expm1(x: Any) -> Any:
     # NumPy makes these NaN where the standard does not: infinite real parts, and a NaN on the real line.
     exp_x = np.exp(x)
     y = np.where(np.isposinf(x.real), exp_x, np.where(np.isneginf(x.real), exp_x - 1, y))
-    return np.where(np.isnan(x.real) & (x.imag == 0), x, y).astype(x.dtype, copy=False)
+    y = np.where(np.isnan(x.real) & (x.imag == 0), x, y).astype(x.dtype, copy=False)
+    y.real += 0.0  # -0.0 to 0.0
+    return y
 
 
 exp = elementwise("exp", np.exp, "exp(x)", lambda g, y, _x: g * y, "Exponential, e ** x.", **_FLOAT)
-expm1 = elementwise(
-    "expm1", _expm1, "expm1(x)", lambda g, y, _x: g * (y + 1), "e ** x - 1, accurate near 0.", **_FLOAT
-)
+expm1 = elementwise("expm1", _expm1, "expm1(x)", lambda g, y, _x: g * (y + 1), "e ** x - 1, accurate near 0.", **_FLOAT)
 log = elementwise("log", np.log, "log(x)", lambda g, _y, x: g / x, "Natural logarithm; NaN below 0.", **_FLOAT)
 log1p = elementwise(
     "log1p", np.log1p, "log1p(x)", lambda g, _y, x: g / (1 + x), "log(1 + x), accurate near 0.", **_FLOAT
@@ -246,8 +246,9 @@ _BOOL: dict[str, Any] = {"result": "bool"}
 _NO = "a truth value has no derivative"
 isnan = elementwise("isnan", np.isnan, "x != x", _NO, "Whether x is NaN.", **_BOOL)
 isinf = elementwise("isinf", np.isinf, "isinf(x)", _NO, "Whether x is infinite.", **_BOOL)
-signbit = elementwise("signbit", np.signbit, "signbit(x) != 0", _NO,
-                      "Whether the sign bit is set: x < 0, -0.0, or a NaN with it.", accepts="iuf", **_BOOL)  # fmt: skip
+signbit = elementwise(
+    "signbit", np.signbit, "signbit(x) != 0", _NO, "Whether x's sign bit is set, as in -0.0.", accepts="iuf", **_BOOL
+)
 isfinite = elementwise("isfinite", np.isfinite, "isfinite(x)", _NO, "Whether x is neither NaN nor infinite.", **_BOOL)
 equal = elementwise("equal", np.equal, "x == y", _NO, "Whether x == y.", **_BOOL)
 not_equal = elementwise("not_equal", np.not_equal, "x != y", _NO, "Whether x != y.", **_BOOL)
@@ -298,9 +299,9 @@ def _cast_aval(x: Any, *, dtype: Any) -> ShapedArray:
     batch=batching.pointwise,
 )
 def _cast(x: Any, *, dtype: Any) -> Any:
-    """Elements converted to another dtype; floats to integers truncate, complex to real numbers lose the imaginary part.
+    """Elements converted to another dtype; floats to integers truncate.
 
-    The latter is the adjoint of real to complex; users meet it in derivatives alone.
+    Complex to real takes the real part: the adjoint of real to complex, which only derivatives ask for.
     """
     return (x.real if x.dtype.kind == "c" and dtype.kind not in "cb" else x).astype(dtype)
 
