@@ -504,7 +504,7 @@ def categorical(key: Any, logits: Any, axis: int = -1, shape: int | Sequence[int
       >>> import knet, math
       >>> import knet.numpy as knp
       >>> knet.random.categorical(knet.random.key(0), knp.asarray([0.0, -math.inf, 0.0]), shape=(4,))
-      Array([2, 2, 0, 2])
+      Array([0, 2, 0, 2])
     """
     logits = as_array(logits, "random.categorical")
     logits = elementwise.cast(logits, dtypes.to_float(logits.dtype))
