@@ -3,7 +3,8 @@
     y[k] = c sum_j x[j] exp(-2 pi i j k / n),   inverse:   x[j] = d sum_k y[k] exp(2 pi i j k / n)
 
 Arguments that the functions share:
-  n, s: size of the transform along the axis, along each of the axes; x is cut or filled up with zeros to it.
+  n, s: size of the transform along the axis, along each of the axes (-1 is that of x); x is cut, or filled up with
+    zeros.
   axis, axes: where to transform; the last axis, or all of them (the last ones, as many as s has).
   norm: "backward" (c = 1, d = 1/n), "ortho" (c = d = 1/sqrt(n)) or "forward" (c = 1/n, d = 1).
 
@@ -86,15 +87,17 @@ def _fit(x: Any, axis: int, n: int) -> Any:
 
 
 def _sizes(where: str, x: Any, s: Any, axes: Any) -> tuple[list[int], list[Any]]:
-    """The axes, counted from the front, and the size along each (None: as it is)."""
+    """The axes, counted from the front, and the size along each: -1 is that of x, None the function's default."""
     if axes is None:
         axes = range(x.ndim) if s is None else range(-len(s), 0)
     chosen = [canonical_axis(a, x.ndim, where) for a in axes]
-    sizes = [None] * len(chosen) if s is None else [None if n == -1 else n for n in s]
-    if len(sizes) != len(chosen):
+    if s is not None and len(s) != len(chosen):
         raise errors.shape_argument(where, "s", s, f"one size for each of the axes {tuple(axes)}", "correct s or axes")
     if len(set(chosen)) != len(chosen):
         raise errors.repeated_axis(where, tuple(axes))
+    sizes = (
+        [None] * len(chosen) if s is None else [x.shape[a] if n == -1 else n for a, n in zip(chosen, s, strict=True)]
+    )
     return chosen, sizes
 
 
@@ -126,12 +129,12 @@ def fft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None = "
       >>> knp.fft.fft(knp.asarray([1.0, 1.0]))
       Array([2.+0.j, 0.+0.j], dtype=complex64)
     """
-    return _transform("fft", x, [-1 if n is None else n], [axis], norm, False)
+    return _transform("fft", x, [n], [axis], norm, False)
 
 
 def ifft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None = "backward") -> Array:
     """Inverse of :func:`fft`: x [..., n, ...], complex result of that shape."""
-    return _transform("ifft", x, [-1 if n is None else n], [axis], norm, True)
+    return _transform("ifft", x, [n], [axis], norm, True)
 
 
 def fftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str | None = "backward") -> Array:
@@ -156,7 +159,7 @@ def rfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None = 
     Returns:
       Complex, x.shape with n // 2 + 1 along the axis.
     """
-    return _rfft("rfft", x, [-1 if n is None else n], [axis], norm)
+    return _rfft("rfft", x, [n], [axis], norm)
 
 
 def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None = "backward") -> Array:
@@ -169,7 +172,7 @@ def irfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None =
     Returns:
       Real, x.shape with n along the axis.
     """
-    return _irfft("irfft", x, [-1 if n is None else n], [axis], norm)
+    return _irfft("irfft", x, [n], [axis], norm)
 
 
 def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str | None = "backward") -> Array:
@@ -218,13 +221,13 @@ def hfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None = 
       Real, x.shape with n along the axis.
     """
     x, opposite = elementwise.conj(_complex(x)), ops.OPPOSITE[_norm("hfft", norm)]
-    return _irfft("hfft", x, [-1 if n is None else n], [axis], opposite)
+    return _irfft("hfft", x, [n], [axis], opposite)
 
 
 def ihfft(x: Any, /, *, n: int | None = None, axis: int = -1, norm: str | None = "backward") -> Array:
     """Inverse of :func:`hfft`: x [..., n, ...] real, complex result with n // 2 + 1 along the axis."""
     opposite = ops.OPPOSITE[_norm("ihfft", norm)]
-    return elementwise.conj(_rfft("ihfft", x, [-1 if n is None else n], [axis], opposite))
+    return elementwise.conj(_rfft("ihfft", x, [n], [axis], opposite))
 
 
 # --- frequencies ------------------------------------------------------------------------------------------------------

@@ -367,7 +367,7 @@ def eigh(x: Any, /) -> EighResult:
       eigenvalues [..., M], real; eigenvectors [..., M, M], the columns.
 
     Raises:
-      LinAlgError: x is not finite.
+      LinAlgError: the iteration does not converge, which NaN or infinity in x may cause.
 
     Derivative: of the eigenvalues always (a function that is not symmetric in equal ones has none there); of the
     eigenvectors for distinct eigenvalues, else NaN, for they are arbitrary within an eigenspace.
@@ -391,7 +391,7 @@ def svd(x: Any, /, *, full_matrices: bool = True) -> SVDResult:
       U [..., M, K], S [..., K], Vh [..., K, N]; if full U [..., M, M], Vh [..., N, N].
 
     Raises:
-      LinAlgError: x is not finite.
+      LinAlgError: the iteration does not converge, which NaN or infinity in x may cause.
 
     Derivative: of the values always (at 0 a subgradient); of the vectors for distinct values (else NaN) that are
     positive if M != N or x is complex, but not of the arbitrary ones that full_matrices adds if M != N.

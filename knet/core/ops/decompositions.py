@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from .. import batching, errors
-from ..aval import ShapedArray
+from ..aval import ShapedArray, broadcast_shapes
 from ..primitive import ZERO, primitive
 from . import creation, elementwise
 from . import shape as shape_ops
@@ -169,8 +169,8 @@ def eigh(x: Any) -> Any:
     """Eigenvalues and eigenvectors of the Hermitian part: (x + x^H) / 2 v = v diag(w).
 
     x: [..., M, M], Hermitian. Returns w [..., M], real and ascending, and v [..., M, M], orthonormal columns. Raises
-    LinAlgError where the iteration does not converge (NaN). Derivative: of v for distinct eigenvalues, else NaN; of w
-    alone always (a function of equal eigenvalues must be symmetric in them to be differentiable).
+    LinAlgError where the iteration does not converge, as with NaN. Derivative: of v for distinct eigenvalues, else NaN;
+    of w alone always (a function of equal eigenvalues must be symmetric in them to be differentiable).
     """
     failure = lambda: errors.not_converged("eigh", "x", x)  # noqa: E731
     return lapack(x, lambda a: tuple(np.linalg.eigh(_hermitian_part(a))), failure=failure)
@@ -216,7 +216,7 @@ def _svd_vjp(gs: Any, ys: Any, x: Any, *, full: bool) -> Any:
     if full and m != n:
         if gu is not None or gv is not None:
             raise errors.no_rule("svd", "x", f"{_COMPLETE}; full_matrices=False has a derivative")
-        u, v = _block(u, (0, m), (0, k)), _block(v, (0, k), (0, n))
+        u, _, v = svd(x, full=False)
     if gu is None and gv is None:
         return conj(matmul(u * as_row(gs_), v))
     # With x = u s v and p = u^H dx v^H:  gp = diag(gs) + (f (a - a^H)) s + s (f (b - b^H)),  a = u^H gu, b = v gv^H,
@@ -255,8 +255,9 @@ def svd(x: Any, *, full: bool) -> Any:
     """Singular values and vectors: x = u diag(s) v with orthonormal columns of u and rows of v.
 
     x: [..., M, N], K = min(M, N). Returns u [..., M, K], s [..., K], real and descending, v [..., K, N]; if ``full`` u
-    [..., M, M] and v [..., N, N]. Raises LinAlgError where the iteration does not converge (NaN). Derivative: of s, of
-    all three if u and v have K columns and rows and s is distinct and, where it is divided by, positive; else NaN.
+    [..., M, M] and v [..., N, N]. Raises LinAlgError where the iteration does not converge, as with NaN. Derivative: of
+    s, and of all three if u and v have K columns and rows and s is distinct and, where it is divided by, positive; else
+    NaN. Forward mode takes all three.
     """
     if not x.size:
         return tuple(np.zeros(a.shape, a.dtype) + _eye(a.shape, a.dtype) for a in _svd_aval(x, full=full))
@@ -277,7 +278,7 @@ def svdvals(x: Any) -> Any:
     """Singular values, the roots of the eigenvalues of x^H x.
 
     x: [..., M, N]. Returns [..., K], real and descending, K = min(M, N). Raises LinAlgError where the iteration does
-    not converge (NaN). Derivative: u diag(g) v, at singular values 0 one of the subgradients.
+    not converge, as with NaN. Derivative: u diag(g) v, at singular values 0 one of the subgradients.
     """
     if not x.size:
         return np.zeros((*x.shape[:-2], min(x.shape[-2:])), x.real.dtype)
@@ -291,6 +292,8 @@ def svdvals(x: Any) -> Any:
 def _pinv_aval(x: Any, rtol: Any) -> ShapedArray:
     check_matrix("pinv", x)
     *batch, m, n = x.shape
+    if broadcast_shapes(rtol.shape, tuple(batch)) != tuple(batch):
+        raise errors.shape_argument("pinv", "rtol", list(rtol.shape), f"it must broadcast to {batch}", "pass a number")
     return ShapedArray((*batch, n, m), x.dtype)
 
 
@@ -315,7 +318,7 @@ def pinv(x: Any, rtol: Any) -> Any:
     """Pseudo-inverse (Moore-Penrose), in which singular values up to rtol times the largest count as 0.
 
     x: [..., M, N], rtol: real, [] or broadcastable to [...]. Returns [..., N, M]. Raises LinAlgError where the
-    iteration does not converge (NaN). Derivative: that at constant rank.
+    iteration does not converge, as with NaN. Derivative: that at constant rank.
     """
     failure = lambda: errors.not_converged("pinv", "x", x)  # noqa: E731
     return lapack(x, lambda a, tolerance: np.linalg.pinv(a, rtol=tolerance), rtol, failure=failure)
