@@ -94,17 +94,23 @@ from ..core.ops.elementwise import (
     trunc,
 )
 from . import fft, linalg
+from .arrangement import *
+from .comparison import *
+from .covariance import *
 from .creation import *
 from .elementwise import *
 from .indexing import *
 from .inspection import *
+from .inspection import __array_namespace_info__
 from .manipulation import *
 from .missing import *
 from .order import *
 from .padding import *
 from .products import cross, diag, diagonal, dot, einsum, inner, kron, matmul, outer, tensordot, trace, vdot, vecdot
+from .scatter import *
 from .search import *
 from .segments import *
+from .signal import *
 from .special import *
 from .statistics import *
 
@@ -117,6 +123,6 @@ conjugate = conj
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
 __array_api_version__ = "2024.12"
-__all__ = [_name for _name in globals() if not _name.startswith("_") or _name == "__array_namespace_info__"]
+__all__ = [_name for _name in globals() if not _name.startswith("_")]
 
 _Array.namespace = _sys.modules[__name__]

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..pointwise import elementwise
 from . import creation
-from .elementwise import equal, exp, log, log1p, sigmoid, sign, where
+from .elementwise import equal, exp, greater, isnan, less, log, log1p, sigmoid, sign, trunc, where
 
 
 @functools.cache
@@ -275,3 +275,32 @@ xlog1py = elementwise(
 )  # fmt: skip
 
 expit = sigmoid
+
+# --- the rest of C99's functions --------------------------------------------------------------------------------------
+
+exp2 = elementwise("exp2", np.exp2, "exp2(x)", lambda g, y, _x: g * (y * math.log(2)), "Power of two, 2 ** x.", **_REAL)
+cbrt = elementwise(
+    "cbrt", np.cbrt, "cbrt(x)", lambda g, y, _x: g / (3 * (y * y)), "Cube root, of negative numbers too.", **_REAL
+)
+fmod = elementwise(
+    "fmod", np.fmod, "fmod(x, y)", (lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc(a / b)),
+    "Remainder of x / y with the sign of x.", accepts="iuf",
+)  # fmt: skip
+
+
+def _preferred(g: Any, a: Any, b: Any, before: Any) -> Any:
+    """Cotangent of a, where the result is a unless b comes before it or a alone is NaN; ties share it."""
+    g = where(isnan(b), g, where(equal(a, b), g * 0.5, where(before(a, b), g, 0.0)))
+    return where(isnan(a), where(isnan(b), g * 0.5, 0.0), g)
+
+
+fmax = elementwise(
+    "fmax", np.fmax, "fmax(x, y)",
+    (lambda g, _y, a, b: _preferred(g, a, b, greater), lambda g, _y, a, b: _preferred(g, b, a, greater)),
+    "Larger of x and y; the other one if one is NaN. Ties share the cotangent.", accepts="biuf",
+)  # fmt: skip
+fmin = elementwise(
+    "fmin", np.fmin, "fmin(x, y)",
+    (lambda g, _y, a, b: _preferred(g, a, b, less), lambda g, _y, a, b: _preferred(g, b, a, less)),
+    "Smaller of x and y; the other one if one is NaN. Ties share the cotangent.", accepts="biuf",
+)  # fmt: skip
