@@ -12,7 +12,7 @@ from ..core import device as devices
 from ..core import dtypes, errors
 from ..core.array import Array
 
-__all__ = ["__array_namespace_info__", "can_cast", "finfo", "iinfo", "isdtype", "result_type"]
+__all__ = ["can_cast", "finfo", "iinfo", "isdtype", "result_type"]
 
 
 def _dtype(x: Any) -> np.dtype[Any]:

@@ -89,14 +89,20 @@ def _abs_rule(g: Any, y: Any, x: Any) -> Any:
 abs = elementwise("abs", np.abs, "fabs(x)", _abs_rule, "Absolute value, of a complex number its distance from 0; the "
                   "derivative at 0 is 0.", accepts="iufc", result="real")  # fmt: skip
 sign = elementwise("sign", np.sign, "(x > 0) - (x < 0)", ZERO, "Sign: -1, 0 or 1.", accepts="iuf")
+
+
+def _nextafter(x: Any, y: Any) -> Any:
+    return np.where(np.equal(x, y), y, np.nextafter(x, y))  # -0.0 follows 0.0, in half precision, too
+
+
 copysign = elementwise(
     "copysign", np.copysign, "copysign(x, y)",
     (lambda g, _y, a, b: where(equal(signbit(a), signbit(b)), g, -g), ZERO),
     "The magnitude of x with the sign of y, which zeros and NaN have, too.", accepts="iuf", compute="float",
 )  # fmt: skip
 nextafter = elementwise(
-    "nextafter", np.nextafter, "nextafter(x, y)", "a step between neighbouring numbers has no derivative",
-    "The neighbour of x in its dtype on the way to y.", accepts="f",
+    "nextafter", _nextafter, "nextafter(x, y)", (lambda g, _y, _a, _b: g, ZERO),
+    "The neighbour of x in its dtype on the way to y; the derivative is that of x.", accepts="f",
 )  # fmt: skip
 
 
