@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..core import dtypes, errors
-from ..core.array import Array, DeviceArray
+from ..core.array import Array
 from ..core.device import as_array, from_numpy
 from ..core.ops import elementwise
 from .creation import linspace
-from .indexing import nonzero
+from .indexing import nonzero, take
 from .manipulation import canonical_axes, concatenate, expand_dims, flip, ravel, reshape, stack, swapaxes
 
 __all__ = [
@@ -125,18 +125,18 @@ def unique(
       equal_nan: count NaN as one element.
 
     Returns:
-      The elements; a tuple with what else is asked for, int64.
+      The elements; a tuple with what else is asked for, int64. The derivative of an element goes to where it is first.
 
     Raises:
       TracerError: within a transformation whose shapes must be known beforehand.
     """
     x = as_array(x)
-    while not isinstance(x, DeviceArray):
-        x = x.value
-    found = np.unique(x._host("unique"), return_index, return_inverse, return_counts, axis, equal_nan=equal_nan)
-    if isinstance(found, tuple):
-        return tuple(from_numpy(np.asarray(v), x.device) for v in found)
-    return from_numpy(np.asarray(found), x.device)
+    find: Any = np.unique
+    _, first, inverse, counts = find(x._host("unique"), True, True, True, axis, equal_nan=equal_nan)
+    elements = take(ravel(x) if axis is None else x, from_numpy(first, x.device), axis=axis or 0)
+    asked = ((return_index, first), (return_inverse, inverse), (return_counts, counts))
+    others = [from_numpy(np.asarray(v, np.int64), x.device) for wanted, v in asked if wanted]
+    return (elements, *others) if others else elements
 
 
 def logspace(

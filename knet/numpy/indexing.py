@@ -336,6 +336,4 @@ def nonzero(x: Any, /) -> tuple[Array, ...]:
       TracerError: within a transformation whose shapes must be known beforehand.
     """
     x = as_array(x)
-    while not isinstance(x, DeviceArray):
-        x = x.value
     return tuple(from_numpy(ids.astype(np.int64), x.device) for ids in np.nonzero(x._host("nonzero")))
