@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import errors
-from ..core.array import Array, DeviceArray
+from ..core.array import Array
 from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array, from_numpy
 from ..core.ops import creation, elementwise
