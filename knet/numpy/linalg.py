@@ -262,11 +262,11 @@ def expm(x: Any, /) -> Array:
     Args:
       x: [..., M, M].
 
-    Numerics: scaling and squaring with Pade approximants.
+    Numerics: x / 2^s, a [13/13] Pade approximant, s squarings.
 
     Derivative: a block of the exponential of [[x^T, g], [0, x^T]] (Mathias 1996).
 
-    References: Al-Mohy and Higham (2009), "A new scaling and squaring algorithm for the matrix exponential".
+    References: Higham (2005), "The scaling and squaring method for the matrix exponential revisited".
     """
     return ops.expm(_float(x))
 
