@@ -29,6 +29,7 @@ from . import numpy as knp
 from .core import dtypes, errors
 from .core.array import Array
 from .core.aval import size_of
+from .core.custom import custom_jvp
 from .core.device import as_array, from_numpy
 from .core.ops import creation, elementwise, reduce, special
 from .core.ops import random as ops
@@ -594,7 +595,7 @@ def loggamma(key: Any, a: Any, shape: int | Sequence[int] | None = None, dtype: 
     Returns:
       ``shape``; NaN unless 0 < a < inf.
 
-    Derivative: by a, implicit: that of the quantile at the level of the number. The second is not implemented.
+    Derivative: by a, implicit: that of the quantile at the level of the number, to any order.
 
     References: Marsaglia, Tsang 2000, "A simple method for generating gamma variables"; Figurnov, Mohamed, Mnih 2018,
     "Implicit reparameterization gradients".
@@ -604,7 +605,20 @@ def loggamma(key: Any, a: Any, shape: int | Sequence[int] | None = None, dtype: 
 
 def _loggamma(name: str, key: Any, a: Any, shape: int | Sequence[int] | None) -> Array:
     a = elementwise.cast(as_array(a, f"random.{name}"), dtypes.float64)
-    return ops.random_loggamma(_checked(key), _parameters(name, shape, a)[1])
+    return _implicit(_checked(key), _parameters(name, shape, a)[1])
+
+
+@custom_jvp
+def _implicit(key: Any, a: Any) -> Any:
+    return ops.random_loggamma(key, a)
+
+
+def _implicit_jvp(primals: Any, tangents: Any) -> Any:
+    y = _implicit(*primals)
+    return y, tangents[1] * special.loggamma_slope(primals[1], y)
+
+
+_implicit.defjvp(_implicit_jvp)
 
 
 def gamma(key: Any, a: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:

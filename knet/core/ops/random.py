@@ -14,7 +14,7 @@ import numpy as np
 from .. import batching, dtypes, errors
 from ..aval import Shape, ShapedArray, broadcast_shapes, size_of
 from ..primitive import primitive
-from .special import loggamma_slope, scipy_function
+from .special import scipy_function
 
 _MULTIPLIERS = (0xD2E7470EE14C6C93, 0xCA5A826395121157)
 _BUMPS = (0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B)
@@ -132,10 +132,10 @@ class _Elements:
         return [((w >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52 for w in words]
 
 
-def _parameter_aval(dtype: Any) -> Any:
+def _parameter_aval(dtype: np.dtype[Any]) -> Any:
     def aval(key: Any, parameter: Any) -> ShapedArray:
         _check_key(key)
-        return ShapedArray(parameter.shape, dtype or parameter.dtype)
+        return ShapedArray(parameter.shape, dtype)
 
     return aval
 
@@ -145,8 +145,8 @@ def _parameter_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
 
 
 @primitive(
-    aval=_parameter_aval(None),
-    vjp=("a key has no derivative", lambda g, y, _key, a: g * loggamma_slope(a, y)),
+    aval=_parameter_aval(dtypes.float64),
+    vjp=("a key has no derivative", "knet.random.loggamma attaches the implicit derivative"),
     batch=_parameter_batch,
 )
 def random_loggamma(key: Any, a: Any) -> Any:
@@ -155,11 +155,9 @@ def random_loggamma(key: Any, a: Any) -> Any:
     Marsaglia and Tsang's method for a >= 1, which accepts more than 0.95 of its proposals; for a < 1 the logarithm of a
     uniform number, divided by a, is added to the result for a + 1. In float64 throughout.
 
-    key: uint64 [*B, 2], a: float [*B, ...]. Returns a's shape and dtype. Derivative by a: implicit, of the quantile at
-    its level, see loggamma_slope.
+    key: uint64 [*B, 2], a: real [*B, ...]. Returns float64 of a's shape.
 
-    References: Marsaglia, Tsang 2000, "A simple method for generating gamma variables"; Figurnov, Mohamed, Mnih 2018,
-    "Implicit reparameterization gradients".
+    Reference: Marsaglia, Tsang 2000, "A simple method for generating gamma variables".
     """
     elements, shape = _Elements(key, a, GAMMA), np.ravel(a).astype(np.float64)
     valid = (shape > 0) & np.isfinite(shape)
@@ -182,7 +180,7 @@ def random_loggamma(key: Any, a: Any) -> Any:
         left = left[~accepted]
         if not left.size:
             break
-    return np.where(boosted, y + boost, y).reshape(np.shape(a)).astype(a.dtype)
+    return np.where(boosted, y + boost, y).reshape(np.shape(a))
 
 
 def _poisson_by_search(u: Any, rate: Any) -> Any:
