@@ -123,6 +123,7 @@ conjugate = conj
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
 __array_api_version__ = "2024.12"
-__all__ = [_name for _name in globals() if not _name.startswith("_")]
+_modules = {_name for _name, _value in globals().items() if isinstance(_value, type(_sys))} - {"fft", "linalg"}
+__all__ = [_name for _name in globals() if not _name.startswith("_") and _name not in {"annotations", *_modules}]
 
 _Array.namespace = _sys.modules[__name__]
