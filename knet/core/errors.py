@@ -207,13 +207,11 @@ def einsum(spec: str, reason: str) -> ShapeError:
     return ShapeError(f"einsum({spec!r}, ...): {reason}.\n  fix: write one letter for each axis of each operand.")
 
 
-def matrix(name: str, argname: str, shape: Sequence[int], square: bool = True) -> ShapeError:
+def matrix(name: str, argname: str, shape: Sequence[int]) -> ShapeError:
     if len(shape) < 2:
         rule, fix = "a matrix [..., M, N] has two axes or more", "insert the missing axis, x[:, None] for a column"
-    elif square:
-        rule, fix = "the last two axes must be equal", "pass square matrices; knet.numpy.linalg.lstsq and pinv take any"
     else:
-        rule, fix = "it must have more rows or columns", "correct the shape"
+        rule, fix = "the last two axes must be equal", "pass square matrices; knet.numpy.linalg.lstsq and pinv take any"
     return ShapeError(f"{name}({argname}): {argname} {list(shape)}: {rule}.\n  fix: {fix}.")
 
 

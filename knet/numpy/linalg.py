@@ -201,7 +201,9 @@ def _rtol(x: Any, rtol: Any) -> Any:
     """Relative tolerance as an array of the real dtype that x is computed in."""
     dtype = ops.real_dtype(x.dtype)
     if rtol is None:
-        rtol = max(x.shape[-2:]) * float(_eps(dtype))
+        rtol = max(x.shape[-2:]) * _eps(dtype)
+    if isinstance(rtol, (int, float)):
+        return creation.full((), rtol, dtype, x.device)
     return elementwise.cast(as_array(rtol), dtype)
 
 

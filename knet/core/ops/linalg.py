@@ -97,7 +97,7 @@ def check_matrix(name: str, x: Any, argname: str = "x", square: bool = False) ->
     if not dtypes.is_differentiable(x.dtype):
         raise errors.unsupported_dtype(name, (argname,), (x,), "floating-point and complex numbers")
     if len(x.shape) < 2 or (square and x.shape[-1] != x.shape[-2]):
-        raise errors.matrix(name, argname, x.shape, square)
+        raise errors.matrix(name, argname, x.shape)
 
 
 def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
