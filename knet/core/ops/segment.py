@@ -47,7 +47,8 @@ def _batch(primitive: Any, args: Any, batched: Any, size: int, *, count: int, la
     x, ids = (batching.spread(a, b, size) for a, b in zip(args, batched, strict=True))
     first = creation.arange(size, dtypes.default_int, x.device) * count
     ids = ids + shape_ops.reshape(first, shape=(size,) + (1,) * (ids.ndim - 1))
-    return batching.part(primitive(x, ids, count=size * count, largest=largest), 0, size)
+    y = primitive(x, ids, count=size * count, largest=largest)
+    return shape_ops.reshape(y, shape=(size, count, *y.shape[1:]))
 
 
 @primitive(aval=_aval, vjp=(_vjp, "an index has no derivative"), batch=_batch)

@@ -30,7 +30,7 @@ def scipy_function(name: str) -> Callable[..., Any]:
 
 def _evaluate(function: Callable[..., Any], *args: Any) -> Any:
     """The function in the operands' dtype, half types by way of float32. Python numbers are weak."""
-    dtype = next(x.dtype for x in args if hasattr(x, "dtype"))
+    dtype = next(x.dtype for x in reversed(args) if hasattr(x, "dtype"))  # orders, which come first, may be integers
     wide = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
     with np.errstate(all="ignore"):  # poles give inf, and points outside the domain NaN, as in C
         y = function(*(np.asarray(x, wide) for x in args))
@@ -95,7 +95,7 @@ digamma = elementwise(
 )
 polygamma = elementwise(
     "polygamma", _binary("polygamma"), "", (_ORDER, lambda g, _y, n, x: g * polygamma(n + 1, x)),
-    "Derivative of digamma of order n = 0, 1, 2, ... at x: polygamma(n, x).", argnames=("n", "x"), **_REAL,
+    "Derivative of digamma of order n = 0, 1, 2, ... at x: polygamma(n, x). n, x: [...].", argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 betaln = elementwise(
     "betaln", _binary("betaln"), "lgamma(x) + lgamma(y) - lgamma(x + y)",
@@ -107,7 +107,7 @@ betaln = elementwise(
 )  # fmt: skip
 zeta = elementwise(
     "zeta", _binary("zeta"), "", (_ORDER, lambda g, _y, x, q: g * (-x * zeta(x + 1, q))),
-    "Hurwitz's zeta function: sum of (k + q) ** -x over k = 0, 1, 2, ...; zeta(x, 1) is Riemann's.",
+    "Hurwitz's zeta function: sum of (k + q) ** -x over k = 0, 1, 2, ...; zeta(x, 1) is Riemann's. x, q: [...].",
     argnames=("x", "q"), **_REAL,
 )  # fmt: skip
 
@@ -212,7 +212,7 @@ def _slope_by_a(g: Any, y: Any, a: Any, log_x: Any) -> Any:
     short = (a < _SMALL) & less(log_x, log(a + 0.3))
 
     def like_terms(values: Any) -> Any:
-        return from_numpy(np.reshape(values, (-1,) + (1,) * g.ndim).astype(np.float64), a.device)
+        return from_numpy(np.reshape(values, (-1,) + (1,) * max(a.ndim, log_x.ndim)).astype(np.float64), a.device)
 
     def total(x: Any) -> Any:
         return reduce.reduce_sum(x, axis=(0,), keepdims=False)
@@ -242,7 +242,7 @@ def _slope_by_log_x(g: Any, y: Any, a: Any, log_x: Any) -> Any:
 
 integration_end = elementwise(
     "integration_end", lambda a, log_x: _evaluate(_end, a, log_x), "", ZERO,
-    "Length of the interval over which loggamma_slope's derivative is integrated; the remainder counts for nothing.",
+    "Length of the interval over which loggamma_slope's derivative is integrated; the rest counts for nothing. [...].",
     argnames=("a", "log_x"), **_REAL,
 )  # fmt: skip
 loggamma_slope = elementwise(
@@ -268,7 +268,7 @@ i1 = elementwise(
 )  # fmt: skip
 iv = elementwise(
     "iv", _binary("iv"), "", (_ORDER, lambda g, _y, n, x: g * (0.5 * (iv(n - 1, x) + iv(n + 1, x)))),
-    "Modified Bessel function of the first kind of order n at x: iv(n, x); NaN at x < 0 unless n is an integer.",
+    "Modified Bessel function of the first kind of order n at x: iv(n, x); NaN at x < 0 but for integers n. n, x: [...].",
     argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 i0e = elementwise(
@@ -282,7 +282,7 @@ i1e = elementwise(
 ive = elementwise(
     "ive", _binary("ive"), "",
     (_ORDER, lambda g, y, n, x: g * (0.5 * (ive(n - 1, x) + ive(n + 1, x)) - sign(x) * y)),
-    "iv(n, x) e ** -|x|.", argnames=("n", "x"), **_REAL,
+    "iv(n, x) e ** -|x|. n, x: [...].", argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 j0 = elementwise(
     "j0", _unary("j0"), "", lambda g, _y, x: -g * j1(x), "Bessel function of the first kind of order 0.", **_REAL
@@ -293,7 +293,7 @@ j1 = elementwise(
 )  # fmt: skip
 jv = elementwise(
     "jv", _binary("jv"), "", (_ORDER, lambda g, _y, n, x: g * (0.5 * (jv(n - 1, x) - jv(n + 1, x)))),
-    "Bessel function of the first kind of order n at x: jv(n, x); NaN at x < 0 unless n is an integer.",
+    "Bessel function of the first kind of order n at x: jv(n, x); NaN at x < 0 unless n is an integer. n, x: [...].",
     argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 
