@@ -388,6 +388,8 @@ class DeviceArray(Array):
         that it is read-only, or ``dl_device`` is the CPU and the array elsewhere.
         """
         own, memory = self.__dlpack_device__(), self._exported()
+        if not _VERSIONED_DLPACK and isinstance(memory, np.ndarray):
+            max_version = None
         if dl_device is not None and dl_device != own:
             if dl_device != DLPACK_CPU or copy is False:
                 raise BufferError(f"__dlpack__: the array is on {own}, not on {dl_device}: move it with x.to_device")
@@ -482,6 +484,7 @@ def _swapped(function: Any) -> Any:
 
 API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 DLPACK_CPU = (1, 0)  # kDLCPU, device 0
+_VERSIONED_DLPACK = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 
 OPERANDS = (Array, bool, int, float, complex, np.ndarray, np.generic)
 
