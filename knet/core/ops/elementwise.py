@@ -88,7 +88,7 @@ def _abs_rule(g: Any, y: Any, x: Any) -> Any:
 
 abs = elementwise("abs", np.abs, "fabs(x)", _abs_rule, "Absolute value, of a complex number its distance from 0; the "
                   "derivative at 0 is 0.", accepts="iufc", result="real")  # fmt: skip
-sign = elementwise("sign", np.sign, "(x > 0) - (x < 0)", ZERO, "Sign: -1, 0 or 1.", accepts="iuf")
+sign = elementwise("sign", np.sign, "x != x ? x : (x > 0) - (x < 0)", ZERO, "Sign: -1, 0 or 1.", accepts="iuf")
 
 
 def _nextafter(x: Any, y: Any) -> Any:
@@ -111,11 +111,13 @@ def _larger(g: Any, a: Any, b: Any) -> Any:
 
 
 maximum = elementwise(
-    "maximum", np.maximum, "fmax(x, y)", (lambda g, _y, a, b: _larger(g, a, b), lambda g, _y, a, b: _larger(g, b, a)),
+    "maximum", np.maximum, "x > y || x != x ? x : y",
+    (lambda g, _y, a, b: _larger(g, a, b), lambda g, _y, a, b: _larger(g, b, a)),
     "Larger of x and y; NaN if one is NaN. Ties share the cotangent.", accepts="biuf",
 )  # fmt: skip
 minimum = elementwise(
-    "minimum", np.minimum, "fmin(x, y)", (lambda g, _y, a, b: _larger(g, b, a), lambda g, _y, a, b: _larger(g, a, b)),
+    "minimum", np.minimum, "x < y || x != x ? x : y",
+    (lambda g, _y, a, b: _larger(g, b, a), lambda g, _y, a, b: _larger(g, a, b)),
     "Smaller of x and y; NaN if one is NaN. Ties share the cotangent.", accepts="biuf",
 )  # fmt: skip
 
@@ -167,7 +169,7 @@ log10 = elementwise(
 )
 sqrt = elementwise("sqrt", np.sqrt, "sqrt(x)", lambda g, y, _x: g * 0.5 / y, "Square root; NaN below 0.", **_FLOAT)
 logaddexp = elementwise(
-    "logaddexp", np.logaddexp, "fmax(x, y) + log1p(exp(-fabs(x - y)))",
+    "logaddexp", np.logaddexp, "x == y ? x + 0.6931471805599453 : fmax(x, y) + log1p(exp(-fabs(x - y)))",
     (lambda g, y, a, _b: g * exp(a - y), lambda g, y, _a, b: g * exp(b - y)),
     "log(e ** x + e ** y), without overflow.", **_REAL,
 )  # fmt: skip
@@ -223,7 +225,7 @@ def _sigmoid(x: Any) -> Any:
 
 
 relu = elementwise(
-    "relu", lambda x: np.maximum(x, 0), "x > 0 ? x : 0", lambda g, y, _x: where(greater(y, 0), g, 0.0),
+    "relu", lambda x: np.maximum(x, 0), "x < 0 ? 0 : x", lambda g, y, _x: where(greater(y, 0), g, 0.0),
     "Rectified linear unit, max(x, 0); the derivative at 0 is 0.", accepts="iuf",
 )  # fmt: skip
 sigmoid = elementwise(
