@@ -589,6 +589,7 @@ SPECIAL = [
     binary("gammainc", _gammainc, POSITIVE, "f", RULE, 12, grad_ulp=32,
            special=[(1.0, 0.0, 0.0), (1.0, inf, 1.0), (nan, 1.0, nan)], slopes=[((1.0, 0.0), 1, 1.0)]),
     binary("gammaincc", lambda a, x: 1 - _gammainc(a, x), POSITIVE, "f", RULE, 16, grad_ulp=32,
+           scale=lambda a, x: a * 0 + x * 0 + 1,
            special=[(1.0, 0.0, 1.0), (1.0, inf, 0.0), (nan, 1.0, nan)]),
     binary("loggamma_slope", _loggamma_slope, (POSITIVE, _LOGS), "f", RULE, 8, grad_ulp=32,
            special=[(-1.0, 0.0, nan), (1.0, nan, nan)]),

@@ -87,9 +87,9 @@ def flipud(x: Any, /) -> Array:
 def rot90(x: Any, /, k: int = 1, axes: tuple[int, int] = (0, 1)) -> Array:
     """x turned by k quarters of a circle in the plane of two axes, from the first to the second."""
     x = as_array(x)
-    a, b = canonical_axes(tuple(axes), x.ndim, "rot90") if len(axes) == 2 else (0, 0)
-    if a == b:
-        raise errors.argument("rot90", "axes", axes, "a plane has two different axes", "pass axes=(0, 1)")
+    if len(axes) != 2:
+        raise errors.argument("rot90", "axes", axes, "a plane has two axes", "pass axes=(0, 1)")
+    canonical_axes(tuple(axes), x.ndim, "rot90")
     a, b = (axis % x.ndim for axis in axes)
     turns = k % 4
     if turns == 2:

@@ -268,7 +268,7 @@ i1 = elementwise(
 )  # fmt: skip
 iv = elementwise(
     "iv", _binary("iv"), "", (_ORDER, lambda g, _y, n, x: g * (0.5 * (iv(n - 1, x) + iv(n + 1, x)))),
-    "Modified Bessel function of the first kind of order n at x: iv(n, x); NaN at x < 0 but for integers n. n, x: [...].",
+    "Modified Bessel function of the first kind of order n at x: iv(n, x); NaN at x < 0 but for whole n. n, x: [...].",
     argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 i0e = elementwise(
@@ -293,7 +293,7 @@ j1 = elementwise(
 )  # fmt: skip
 jv = elementwise(
     "jv", _binary("jv"), "", (_ORDER, lambda g, _y, n, x: g * (0.5 * (jv(n - 1, x) - jv(n + 1, x)))),
-    "Bessel function of the first kind of order n at x: jv(n, x); NaN at x < 0 unless n is an integer. n, x: [...].",
+    "Bessel function of the first kind of order n at x: jv(n, x); NaN at x < 0 but for whole n. n, x: [...].",
     argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 
