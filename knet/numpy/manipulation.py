@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core import dtypes, errors
 from ..core.array import Array
-from ..core.aval import broadcast_shapes, size_of
+from ..core.aval import broadcast_shapes as common_shape
+from ..core.aval import size_of
 from ..core.device import as_array
 from ..core.ops import creation, elementwise
 from ..core.ops import shape as ops
@@ -194,12 +195,24 @@ def broadcast_to(x: Any, /, shape: Any) -> Array:
     return x if x.shape == target else ops.broadcast_to(x, shape=target)
 
 
+def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
+    """The shape to which arrays of these shapes broadcast; of none, ().
+
+    Raises:
+      ShapeError: there is none.
+    """
+    found = common_shape((), *((s,) if isinstance(s, int) else tuple(s) for s in shapes))
+    if found is None:
+        raise errors.broadcast("broadcast_shapes", [f"shapes[{i}]" for i in range(len(shapes))], shapes)
+    return found
+
+
 def broadcast_arrays(*arrays: Any) -> list[Array]:
     """The arrays broadcast against one another."""
     xs = [as_array(x) for x in arrays]
     if not xs:
         return []
-    shape = broadcast_shapes(*(x.shape for x in xs))
+    shape = common_shape(*(x.shape for x in xs))
     if shape is None:
         raise errors.broadcast("broadcast_arrays", [f"arrays[{i}]" for i in range(len(xs))], xs)
     return [broadcast_to(x, shape) for x in xs]

@@ -146,6 +146,11 @@ def test_diff_with_more():
     )
 
 
+def test_broadcast_shapes():
+    assert knp.broadcast_shapes((2, 1), (3,), 3, ()) == np.broadcast_shapes((2, 1), (3,), 3, ()) == (2, 3)
+    assert knp.broadcast_shapes() == ()
+
+
 @given(integers(LINES), st.data())
 def test_repeat(x, data):
     axis = data.draw(st.none() | st.integers(-x.ndim, x.ndim - 1))
@@ -288,6 +293,7 @@ def test_namespace_of_an_array():
         (lambda x: knp.repeat(x, -1), ArgumentError),
         (lambda x: knp.repeat(x, [-1, 1], axis=0), ShapeError),
         (lambda x: knp.meshgrid(x), ShapeError),
+        (lambda x: knp.broadcast_shapes(x.shape, (2,)), ShapeError),
         (lambda x: knp.meshgrid(x[0], indexing="yx"), ArgumentError),
         (lambda x: knp.searchsorted(x, x), ShapeError),
         (lambda x: knp.searchsorted(x[0], x, side="middle"), ArgumentError),
