@@ -573,7 +573,9 @@ def choice(
             place = uniform(key, (wanted,), p.dtype) * levels[-1]
             ids = elementwise.minimum(knp.digitize(place, levels), knp.digitize(levels[-1], levels, right=True))
         else:
-            ids = knp.top_k(elementwise.log(p) + gumbel(key, (count,), p.dtype), wanted)[1]
+            some = elementwise.greater(p, 0)
+            logits = elementwise.where(some, elementwise.log(elementwise.where(some, p, 1.0)), -math.inf)
+            ids = knp.top_k(logits + gumbel(key, (count,), p.dtype), wanted)[1]
     ids = knp.reshape(ids, sizes)
     return ids if array is None else knp.take(array, ids, axis=axis)
 
@@ -696,8 +698,9 @@ def dirichlet(key: Any, alpha: Any, shape: int | Sequence[int] | None = None, dt
         raise errors.shape_argument("random.dirichlet", "alpha", [], "it needs an axis of components", "pass alpha [K]")
     sizes = alpha.shape if shape is None else (*_shape("dirichlet", shape), alpha.shape[-1])
     y = _loggamma("dirichlet", key, alpha, sizes)
-    y = elementwise.exp(y - reduce.reduce_logsumexp(y, axis=(y.ndim - 1,), keepdims=True))
-    return elementwise.cast(y, _float("dirichlet", dtype))
+    last = (y.ndim - 1,)
+    y = elementwise.exp(y - reduce.reduce_max(elementwise.stop_gradient(y), axis=last, keepdims=True))
+    return elementwise.cast(y / reduce.reduce_sum(y, axis=last, keepdims=True), _float("dirichlet", dtype))
 
 
 def poisson(key: Any, lam: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.default_int) -> Array:
