@@ -13,7 +13,7 @@ from ..core.array import Array
 from ..core.aval import broadcast_shapes as common_shape
 from ..core.aval import size_of
 from ..core.device import as_array
-from ..core.ops import creation, elementwise
+from ..core.ops import elementwise
 from ..core.ops import shape as ops
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "matrix_transpose",
     "meshgrid",
     "moveaxis",
-    "pad",
     "permute_dims",
     "ravel",
     "repeat",
@@ -367,37 +366,3 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
         reshape(x, tuple(x.size if axis == place else 1 for axis in range(len(xs)))) for x, place in zip(xs, places)
     ]
     return broadcast_arrays(*lines) if lines else []
-
-
-def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Array:
-    """x with a border of one value.
-
-    Args:
-      x: [...].
-      pad_width: an int, a pair (before, after) for all axes, or one pair for each axis; >= 0.
-      mode: "constant".
-      constant_values: the value, converted to x's dtype.
-    """
-    x = as_array(x)
-    if mode != "constant":
-        raise errors.argument("pad", "mode", mode, "only 'constant' is supported", "use mode='constant'")
-    if isinstance(pad_width, int):
-        pairs: list[tuple[int, int]] = [(pad_width, pad_width)] * x.ndim
-    elif len(pad_width) == 2 and all(isinstance(n, int) for n in pad_width):
-        pairs = [tuple(pad_width)] * x.ndim
-    else:
-        pairs = [tuple(p) for p in pad_width]
-    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise errors.shape_argument(
-            "pad",
-            "pad_width",
-            pad_width,
-            f"x has {x.ndim} axes, each needs (before, after) >= 0",
-            "give one pair an axis",
-        )
-    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True))
-    starts, steps = tuple(before for before, _ in pairs), (1,) * x.ndim
-    if isinstance(constant_values, (int, float)) and constant_values == 0:
-        return ops.unslice(x, shape=shape, starts=starts, steps=steps)
-    border = creation.full(shape, constant_values, x.dtype, x.device)
-    return ops.update_slice(border, x, starts=starts, steps=steps)
