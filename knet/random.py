@@ -10,6 +10,10 @@ Every key names a stream of bits, those of ``numpy.random.Philox(key=key, counte
 (Philox-4x64-10) whose 256-bit blocks are computed independently of one another, so every backend yields the same bits.
 ``uniform`` turns them into floats exactly; ``normal`` goes through log and cos, whose last bit depends on the backend.
 
+Derivatives: numbers are differentiable functions of the parameters of their distribution where these are arrays, with
+the bits held fixed: of a mean or a bound directly, of the shape parameters of gamma, beta and dirichlet implicitly.
+Counts, indices and truth values have none.
+
 Reference: Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3".
 """
 
@@ -25,11 +29,40 @@ from . import numpy as knp
 from .core import dtypes, errors
 from .core.array import Array
 from .core.aval import size_of
+from .core.custom import custom_jvp
 from .core.device import as_array, from_numpy
-from .core.ops import creation, elementwise
+from .core.ops import creation, elementwise, reduce, special
 from .core.ops import random as ops
 
-__all__ = ["bernoulli", "bits", "fold_in", "key", "normal", "permutation", "randint", "split", "uniform"]
+__all__ = [
+    "bernoulli",
+    "beta",
+    "bits",
+    "categorical",
+    "cauchy",
+    "chisquare",
+    "choice",
+    "dirichlet",
+    "exponential",
+    "fold_in",
+    "gamma",
+    "gumbel",
+    "key",
+    "laplace",
+    "loggamma",
+    "logistic",
+    "multivariate_normal",
+    "normal",
+    "orthogonal",
+    "permutation",
+    "poisson",
+    "rademacher",
+    "randint",
+    "split",
+    "t",
+    "truncated_normal",
+    "uniform",
+]
 
 # Random bits in a float of [0, 1): as many as its significand holds, so that the conversion is exact.
 _PRECISION = {dtypes.float16: 11, dtypes.bfloat16: 8, dtypes.float32: 24, dtypes.float64: 53}
@@ -339,6 +372,419 @@ def randint(key: Any, shape: int | Sequence[int], minval: int, maxval: int, dtyp
     steps = elementwise.remainder(bits(key, shape, dtypes.uint64), high - low)
     wide = dtypes.uint64 if dtype is dtypes.uint64 else dtypes.int64
     return elementwise.cast(elementwise.cast(steps, wide) + low, dtype)
+
+
+def rademacher(key: Any, shape: int | Sequence[int] = (), dtype: Any = dtypes.default_int) -> Array:
+    """Signs, -1 and 1, each with probability 1/2.
+
+    Args:
+      key: uint64 [2]. shape: of the result. dtype: of the result, signed.
+
+    Example:
+      >>> import knet
+      >>> knet.random.rademacher(knet.random.key(0), (4,))
+      Array([ 1,  1, -1,  1])
+    """
+    return knp.where(bernoulli(key, 0.5, shape), 1, -1).astype(dtypes.canonical(dtype))
+
+
+def _positive(name: str, key: Any, shape: int | Sequence[int], dtype: Any) -> tuple[Array, np.dtype[Any]]:
+    """Numbers v in (0, 1), fine near 0: (bits + 1/2) / 2 ** width in at least float32; and the dtype asked for."""
+    target = _float(name, dtype)
+    wide = target is dtypes.float64
+    words = bits(key, _shape(name, shape), dtypes.uint64 if wide else dtypes.uint32)
+    v = (elementwise.cast(words, dtypes.float64 if wide else dtypes.float32) + 0.5) * 2.0 ** (-64 if wide else -32)
+    return elementwise.minimum(v, float(np.nextafter(v.dtype.type(1), v.dtype.type(0)))), target
+
+
+def exponential(key: Any, shape: int | Sequence[int] = (), dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the exponential distribution of rate 1, density e ** -x: -log(v) for v uniform in (0, 1).
+
+    Args:
+      key: uint64 [2]. shape: of the result. dtype: floating; half types are rounded from float32.
+
+    Returns:
+      ``shape``; > 0 and < 22.9 (45 for float64).
+    """
+    v, target = _positive("exponential", key, shape, dtype)
+    return elementwise.cast(-elementwise.log(v), target)
+
+
+def gumbel(key: Any, shape: int | Sequence[int] = (), dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the standard Gumbel distribution, F(x) = exp(-e ** -x): -log(-log(1 - v)) for v uniform in (0, 1).
+
+    The upper tail, which decides a maximum, is the fine one: up to 22.8 in float32, 45 in float64.
+
+    Args:
+      key: uint64 [2]. shape: of the result. dtype: floating; half types are rounded from float32.
+    """
+    v, target = _positive("gumbel", key, shape, dtype)
+    return elementwise.cast(-elementwise.log(-elementwise.log1p(-v)), target)
+
+
+def logistic(key: Any, shape: int | Sequence[int] = (), dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the standard logistic distribution, F(x) = sigmoid(x): log(v / (1 - v)) for v uniform in (0, 1).
+
+    Args:
+      key: uint64 [2]. shape: of the result. dtype: floating; half types are rounded from float32.
+    """
+    v, target = _positive("logistic", key, shape, dtype)
+    return elementwise.cast(elementwise.log(v) - elementwise.log1p(-v), target)
+
+
+def laplace(key: Any, shape: int | Sequence[int] = (), dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the standard Laplace distribution, density e ** -|x| / 2: an exponential number with a random sign.
+
+    Args:
+      key: uint64 [2]. shape: of the result. dtype: floating; half types are rounded from float32.
+    """
+    signs, sizes = split(key)
+    return rademacher(signs, shape, _float("laplace", dtype)) * exponential(sizes, shape, dtype)
+
+
+def cauchy(key: Any, shape: int | Sequence[int] = (), dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the standard Cauchy distribution, density 1 / (pi (1 + x ** 2)): the ratio tan(pi (v - 1/2)), with v
+    uniform in (0, 1), computed as a random sign times cot(pi v / 2), which keeps the tails.
+
+    Args:
+      key: uint64 [2]. shape: of the result. dtype: floating; half types are rounded from float32.
+    """
+    signs, sizes = split(key)
+    v, target = _positive("cauchy", sizes, shape, dtype)
+    x = 1.0 / elementwise.tan(v * (math.pi / 2))
+    return elementwise.cast(rademacher(signs, shape, x.dtype) * x, target)
+
+
+def truncated_normal(
+    key: Any, lower: Any, upper: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32
+) -> Array:
+    """Numbers from the standard normal distribution given that they lie in [lower, upper].
+
+    The quantile function at a uniform level between those of the bounds; for intervals above 0 of their mirror image,
+    so that tails keep their accuracy: bounds up to 37.
+
+    Args:
+      key: uint64 [2].
+      lower, upper: lower < upper, numbers or arrays that broadcast to ``shape``; infinite ones are no bounds.
+      shape: of the result; that of the bounds if None.
+      dtype: floating; computed in float64.
+
+    Returns:
+      ``shape``, within [lower, upper]; NaN where lower >= upper.
+
+    Derivative: by the bounds, with the level held fixed.
+    """
+    target = _float("truncated_normal", dtype)
+    low, high = (elementwise.cast(as_array(x), dtypes.float64) for x in (lower, upper))
+    sizes, low, high = _parameters("truncated_normal", shape, low, high)
+    mirrored = elementwise.greater(low, -high)  # more of the interval above 0 than below: NaN for (-inf, inf) never
+    a, b = elementwise.where(mirrored, -high, low), elementwise.where(mirrored, -low, high)
+    v, _ = _positive("truncated_normal", key, sizes, dtypes.float64)
+    level = special.ndtr(a) * (1.0 - v) + special.ndtr(b) * v
+    z = elementwise.minimum(elementwise.maximum(special.ndtri(level), a), b)
+    z = elementwise.where(elementwise.less(a, b), z, math.nan)
+    z = elementwise.cast(elementwise.where(mirrored, -z, z), target)
+    if target is not dtypes.float64:  # rounding must not carry it beyond a bound
+        z = elementwise.maximum(elementwise.minimum(z, elementwise.cast(high, target)), elementwise.cast(low, target))
+    return z
+
+
+def categorical(key: Any, logits: Any, axis: int = -1, shape: int | Sequence[int] | None = None) -> Array:
+    """Indices i with probability softmax(logits)[i] along an axis: the place of the largest of logits + Gumbel noise.
+
+    Args:
+      key: uint64 [2].
+      logits: [...], unnormalised logarithms of probabilities; -inf is never drawn.
+      axis: of the categories.
+      shape: of the result; logits.shape without ``axis`` must broadcast to it. That is its default.
+
+    Returns:
+      int64, ``shape``.
+
+    Example:
+      >>> import knet, math
+      >>> import knet.numpy as knp
+      >>> knet.random.categorical(knet.random.key(0), knp.asarray([0.0, -math.inf, 0.0]), shape=(4,))
+      Array([0, 2, 0, 2])
+    """
+    logits = as_array(logits, "random.categorical")
+    logits = elementwise.cast(logits, dtypes.to_float(logits.dtype))
+    if logits.dtype.itemsize == 2:
+        logits = elementwise.cast(logits, dtypes.float32)
+    logits = knp.moveaxis(logits, axis, -1)
+    sizes, _ = _parameters("categorical", shape, logits[..., 0])
+    noise = gumbel(key, (*sizes, logits.shape[-1]), logits.dtype)
+    return knp.argmax(logits + noise, axis=-1)
+
+
+def choice(
+    key: Any,
+    a: Any,
+    shape: int | Sequence[int] = (),
+    replace: bool = True,
+    p: Any = None,
+    axis: int = 0,
+) -> Array:
+    """Elements drawn from 0..a-1, or from an array along an axis.
+
+    Args:
+      key: uint64 [2].
+      a: integer n >= 1, or an array with n elements along ``axis``.
+      shape: [*S], how many.
+      replace: whether an element can be drawn more than once.
+      p: [n], probabilities (their sum is divided out); equal ones if None. Without replacement, they are those of each
+        next draw among what is left.
+      axis: of ``a`` along which elements lie.
+
+    Returns:
+      int64 [*S], or a's elements, [*S] in place of ``axis``.
+
+    Raises:
+      ArgumentError: no elements to choose from, or more to be drawn without replacement than there are.
+
+    References: for p without replacement: Efraimidis, Spirakis 2006, "Weighted random sampling with a reservoir".
+    """
+    sizes = _shape("choice", shape)
+    array = None if isinstance(a, (int, np.integer)) else as_array(a, "random.choice")
+    count = int(a) if array is None else array.shape[axis] if array.ndim else 0
+    wanted = size_of(sizes)
+    if count < 1 or (not replace and wanted > count):
+        raise errors.argument(
+            "random.choice", "a", a if array is None else errors.describe(array),
+            f"{wanted} of {count} elements {'with' if replace else 'without'} replacement are not to be had",
+            "draw fewer, or with replace=True",
+        )  # fmt: skip
+    if p is None:
+        ids = randint(key, (wanted,), 0, count) if replace else permutation(key, count)[:wanted]
+    else:
+        p = knp.asarray(p)
+        p = elementwise.cast(p, dtypes.to_float(p.dtype))
+        if p.shape != (count,):
+            raise errors.shape_argument(
+                "random.choice",
+                "p",
+                list(p.shape),
+                f"each of {count} elements needs a probability",
+                f"pass p [{count}]",
+            )
+        if replace:
+            levels = reduce.cumulative_sum(p, axis=0)
+            # Below the last level also where rounding would carry it up to that; steps of zero are skipped.
+            place = uniform(key, (wanted,), p.dtype) * levels[-1]
+            ids = elementwise.minimum(knp.digitize(place, levels), knp.digitize(levels[-1], levels, right=True))
+        else:
+            some = elementwise.greater(p, 0)
+            logits = elementwise.where(some, elementwise.log(elementwise.where(some, p, 1.0)), -math.inf)
+            ids = knp.top_k(logits + gumbel(key, (count,), p.dtype), wanted)[1]
+    ids = knp.reshape(ids, sizes)
+    return ids if array is None else knp.take(array, ids, axis=axis)
+
+
+# --- gamma and its relatives ------------------------------------------------------------------------------------------
+
+
+def loggamma(key: Any, a: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:
+    """Logarithms of numbers from the gamma distribution of shape a, density x ** (a - 1) e ** -x / gamma(a).
+
+    Where a is small the numbers themselves underflow: half of those for a = 0.001 are below 1e-300.
+
+    Args:
+      key: uint64 [2].
+      a: > 0, a number or an array that broadcasts to ``shape``.
+      shape: of the result; a's if None.
+      dtype: floating; computed in float64.
+
+    Returns:
+      ``shape``; NaN unless 0 < a < inf.
+
+    Derivative: by a, implicit: that of the quantile at the level of the number, to any order.
+
+    References: Marsaglia, Tsang 2000, "A simple method for generating gamma variables"; Figurnov, Mohamed, Mnih 2018,
+    "Implicit reparameterization gradients".
+    """
+    return elementwise.cast(_loggamma("loggamma", key, a, shape), _float("loggamma", dtype))
+
+
+def _loggamma(name: str, key: Any, a: Any, shape: int | Sequence[int] | None) -> Array:
+    a = elementwise.cast(as_array(a, f"random.{name}"), dtypes.float64)
+    return _implicit(_checked(key), _parameters(name, shape, a)[1])
+
+
+@custom_jvp
+def _implicit(key: Any, a: Any) -> Any:
+    return ops.random_loggamma(key, a)
+
+
+def _implicit_jvp(primals: Any, tangents: Any) -> Any:
+    y = _implicit(*primals)
+    return y, tangents[1] * special.loggamma_slope(primals[1], y)
+
+
+_implicit.defjvp(_implicit_jvp)
+
+
+def gamma(key: Any, a: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the gamma distribution of shape a and scale 1, density x ** (a - 1) e ** -x / gamma(a).
+
+    Arguments and derivative as in :func:`loggamma`, which does not underflow for small a. Divide by a rate.
+
+    Example:
+      >>> import knet
+      >>> x = knet.random.gamma(knet.random.key(0), 2.0, (1000,))
+      >>> bool(abs(x.mean() - 2.0) < 0.2)
+      True
+    """
+    return elementwise.cast(elementwise.exp(_loggamma("gamma", key, a, shape)), _float("gamma", dtype))
+
+
+def chisquare(key: Any, df: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the chi-squared distribution with df > 0 degrees of freedom: twice a gamma number of shape df / 2.
+
+    Arguments and derivative as in :func:`gamma`.
+    """
+    half = elementwise.cast(as_array(df), dtypes.float64) * 0.5
+    return elementwise.cast(2.0 * gamma(key, half, shape, dtypes.float64), _float("chisquare", dtype))
+
+
+def t(key: Any, df: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:
+    """Numbers from Student's t distribution with df > 0 degrees of freedom: normal / sqrt(chisquare / df).
+
+    Arguments and derivative as in :func:`gamma`.
+    """
+    above, below = split(key)
+    df = elementwise.cast(as_array(df), dtypes.float64)
+    sizes, df = _parameters("t", shape, df)
+    log_half = _loggamma("t", below, df * 0.5, sizes)  # logarithm of half the chi-squared number
+    x = normal(above, sizes, dtypes.float64) * elementwise.exp(0.5 * (elementwise.log(df * 0.5) - log_half))
+    return elementwise.cast(x, _float("t", dtype))
+
+
+def beta(key: Any, a: Any, b: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:
+    """Numbers from the beta distribution, density proportional to x ** (a - 1) (1 - x) ** (b - 1) on [0, 1].
+
+    x / (x + y) for gamma numbers x of shape a and y of shape b.
+
+    Args:
+      key: uint64 [2].
+      a, b: > 0, numbers or arrays that broadcast to ``shape``.
+      shape: of the result; that of a and b if None.
+      dtype: floating; computed in float64.
+
+    Derivative: by a and b, implicit, through the gamma numbers.
+    """
+    first, second = split(key)
+    a, b = (elementwise.cast(as_array(x, "random.beta"), dtypes.float64) for x in (a, b))
+    sizes, a, b = _parameters("beta", shape, a, b)
+    x = elementwise.sigmoid(_loggamma("beta", first, a, sizes) - _loggamma("beta", second, b, sizes))
+    return elementwise.cast(x, _float("beta", dtype))
+
+
+def dirichlet(key: Any, alpha: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32) -> Array:
+    """Points of the simplex from the Dirichlet distribution: gamma numbers of shapes alpha, divided by their sum.
+
+    Args:
+      key: uint64 [2].
+      alpha: [..., K], > 0.
+      shape: of the result without the last axis; alpha's if None.
+      dtype: floating; computed in float64.
+
+    Returns:
+      [*shape, K], >= 0, sum 1 along the last axis.
+
+    Derivative: by alpha, implicit, through the gamma numbers.
+    """
+    alpha = elementwise.cast(as_array(alpha, "random.dirichlet"), dtypes.float64)
+    if not alpha.ndim:
+        raise errors.shape_argument("random.dirichlet", "alpha", [], "it needs an axis of components", "pass alpha [K]")
+    sizes = alpha.shape if shape is None else (*_shape("dirichlet", shape), alpha.shape[-1])
+    y = _loggamma("dirichlet", key, alpha, sizes)
+    last = (y.ndim - 1,)
+    y = elementwise.exp(y - reduce.reduce_max(elementwise.stop_gradient(y), axis=last, keepdims=True))
+    return elementwise.cast(y / reduce.reduce_sum(y, axis=last, keepdims=True), _float("dirichlet", dtype))
+
+
+def poisson(key: Any, lam: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.default_int) -> Array:
+    """Counts from the Poisson distribution, probability of k lam ** k e ** -lam / k!.
+
+    Args:
+      key: uint64 [2].
+      lam: the mean, in [0, 2 ** 53], a number or an array that broadcasts to ``shape``.
+      shape: of the result; lam's if None.
+      dtype: integer.
+
+    Returns:
+      ``shape``; -1 where lam is out of range.
+
+    Reference: Hoermann 1993, "The transformed rejection method for generating Poisson random variables".
+    """
+    dtype = dtypes.canonical(dtype)
+    if dtype.kind not in "iu":
+        raise _wrong_dtype("poisson", dtype, "an integer dtype")
+    lam = elementwise.cast(as_array(lam, "random.poisson"), dtypes.float64)
+    return elementwise.cast(ops.random_poisson(_checked(key), _parameters("poisson", shape, lam)[1]), dtype)
+
+
+# --- several dimensions -----------------------------------------------------------------------------------------------
+
+
+def multivariate_normal(
+    key: Any, mean: Any, cov: Any, shape: int | Sequence[int] | None = None, dtype: Any = dtypes.float32
+) -> Array:
+    """Vectors from the normal distribution with a mean and a covariance: mean + L z, cov = L L.T (Cholesky).
+
+    Args:
+      key: uint64 [2].
+      mean: [..., D].
+      cov: [..., D, D], symmetric and positive definite.
+      shape: of the result without the last axis; that to which the batch axes of mean and cov broadcast if None.
+      dtype: floating.
+
+    Returns:
+      [*shape, D].
+
+    Derivative: by mean and cov.
+    """
+    target = _float("multivariate_normal", dtype)
+    wide = dtypes.float64 if target is dtypes.float64 else dtypes.float32
+    mean, cov = (elementwise.cast(as_array(x, "random.multivariate_normal"), wide) for x in (mean, cov))
+    if not mean.ndim or cov.shape[-2:] != (mean.shape[-1],) * 2:
+        raise errors.shape_argument(
+            "random.multivariate_normal", "cov", list(cov.shape), f"for mean {list(mean.shape)} it must be [..., D, D]",
+            "pass mean [..., D] and cov [..., D, D]",
+        )  # fmt: skip
+    batch = np.broadcast_shapes(mean.shape[:-1], cov.shape[:-2])
+    sizes = batch if shape is None else _shape("multivariate_normal", shape)
+    z = normal(key, (*sizes, mean.shape[-1]), wide)
+    y = mean + knp.matmul(knp.linalg.cholesky(cov), z[..., None])[..., 0]
+    return elementwise.cast(y, target)
+
+
+def orthogonal(key: Any, n: int, shape: int | Sequence[int] = (), dtype: Any = dtypes.float32) -> Array:
+    """Orthogonal matrices, uniformly distributed (Haar): Q of the QR decomposition of a normal matrix, its columns'
+    signs such that R has a positive diagonal.
+
+    Args:
+      key: uint64 [2]. n: size, >= 1. shape: [*S], how many. dtype: floating; half types are rounded from float32.
+
+    Returns:
+      [*S, n, n].
+
+    Reference: Mezzadri 2007, "How to generate random matrices from the classical compact groups".
+    """
+    target = _float("orthogonal", dtype)
+    wide = dtypes.float64 if target is dtypes.float64 else dtypes.float32
+    q, r = knp.linalg.qr(normal(key, (*_shape("orthogonal", shape), n, n), wide))
+    signs = elementwise.where(elementwise.less(knp.einsum("...ii->...i", r), 0), -1.0, 1.0)
+    return elementwise.cast(q * signs[..., None, :], target)
+
+
+def _parameters(name: str, shape: int | Sequence[int] | None, *parameters: Array) -> tuple[Any, ...]:
+    """The shape of a draw (that of the parameters if None), and the parameters broadcast to it."""
+    arrays = knp.broadcast_arrays(*parameters)
+    if shape is None:
+        return (arrays[0].shape, *arrays)
+    sizes = _shape(name, shape)
+    return (sizes, *(knp.broadcast_to(x, sizes) for x in arrays))
 
 
 def _checked(key: Any) -> Array:

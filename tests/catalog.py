@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 
 import knet.numpy as knp
 from knet.core import ShapedArray, registry
-from knet.core.errors import DTypeError, IndexOutOfBounds, ShapeError
+from knet.core.errors import DTypeError, IndexOutOfBounds, LinAlgError, ShapeError
 
 FLOATS = (knp.float16, knp.bfloat16, knp.float32, knp.float64)
 INT32, BOOL, UINT64 = np.dtype("int32"), np.dtype("bool"), np.dtype("uint64")
@@ -338,12 +339,21 @@ ELEMENTWISE = [
     binary("remainder", _mod, (ODD_QUARTERS, NONZERO_HALVES), "if", RULE, 1,
            special=[(-3.0, 2.0, 1.0), (3.0, -2.0, -1.0), (5.0, 2.5, 0.0), (1.0, 0.0, nan), (2.0, inf, 2.0)]),
     binary("floor_divide", lambda x, y: np.floor(x / y).astype(x.dtype), (ODD_QUARTERS, NONZERO_HALVES), "if", ZERO,
-           special=[(-3.0, 2.0, -2.0), (3.0, -2.0, -2.0), (4.0, 2.0, 2.0)]),
+           special=[(-3.0, 2.0, -2.0), (3.0, -2.0, -2.0), (4.0, 2.0, 2.0), (inf, 2.0, inf), (inf, -2.0, -inf),
+                    (1.0, -inf, -0.0), (-1.0, -inf, 0.0), (inf, inf, nan)]),
     unary("abs", lambda x: np.where(x < 0, 0 - x, x), NONZERO, "if", RULE,
           special=[(-inf, inf), (nan, nan), (-0.0, 0.0)],
           slopes=[(0.0, 0.0), (-2.0, -1.0), (3.0, 1.0)]),
     unary("sign", lambda x: np.where(x > 0, 1, np.where(x < 0, -1, 0)), NONZERO, "if", ZERO,
           special=[(0.0, 0.0), (nan, nan), (-inf, -1.0), (5.0, 1.0)]),
+    binary("copysign", lambda x, y: np.where(y < 0, -abs(x), abs(x)), NONZERO, "if", (RULE, ZERO),
+           special=[(2.0, -0.0, -2.0), (-2.0, 0.0, 2.0), (0.0, -1.0, -0.0), (inf, -1.0, -inf), (nan, 1.0, nan)],
+           slopes=[((2.0, -1.0), 0, -1.0), ((2.0, 1.0), 0, 1.0), ((-2.0, -0.0), 0, 1.0)]),
+    binary("nextafter", lambda x, y: x + 0 * y, (POSITIVE, POSITIVE), "f", (RULE, ZERO), 1,
+           special=[(0.0, -0.0, -0.0), (-0.0, 0.0, 0.0), (nan, 1.0, nan), (1.0, nan, nan), (inf, inf, inf)]),
+    unary("real", lambda x: x, REAL, "if", RULE, special=[*_ODD, (-inf, -inf)]),
+    unary("imag", lambda x: abs(x) * 0, NONZERO, "if", RULE, special=[(2.0, 0.0), (inf, 0.0), (nan, 0.0)]),
+    unary("conj", lambda x: x, REAL, "if", RULE, special=[*_ODD, (-inf, -inf)]),
     binary("maximum", lambda x, y: np.where(x > y, x, y), (HALVES, ODD_QUARTERS), "bif", RULE,
            special=[(nan, 1.0, nan), (1.0, nan, nan), (-inf, -3.0, -3.0), (inf, 3.0, inf)],
            slopes=[((1.0, 1.0), 0, 0.5), ((1.0, 1.0), 1, 0.5), ((2.0, 1.0), 0, 1.0), ((2.0, 1.0), 1, 0.0)]),
@@ -404,6 +414,8 @@ ELEMENTWISE = [
     unary("isnan", _truth(lambda x: x != x), REAL, "bif", REFUSED, special=[(nan, True), (inf, False), (0.0, False)]),
     unary("isinf", _truth(lambda x: x == x + 1 if x.dtype == LONG else x != x), REAL, "bif", REFUSED,
           special=[(nan, False), (inf, True), (-inf, True), (2.0, False)]),
+    unary("signbit", _truth(lambda x: x < 0), NONZERO, "if", REFUSED,
+          special=[(-0.0, True), (0.0, False), (-inf, True), (inf, False), (nan, False)]),
     unary("isfinite", _truth(lambda x: x - x == 0 if x.dtype == LONG else x == x), REAL, "bif", REFUSED,
           special=[(nan, False), (inf, False), (-inf, False), (2.0, True)]),
     binary("equal", _truth(lambda x, y: ~(x != y)), **_COMPARE, special=[(nan, nan, False), (0.0, -0.0, True)]),
@@ -436,12 +448,189 @@ _COMPARISONS = {"less", "less_equal", "greater", "greater_equal"}
 _SHIFTS = {"bitwise_left_shift", "bitwise_right_shift"}
 _BITS = {"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"}
 _STEPS = {"sign", "floor", "ceil", "trunc", "rint", "floor_divide", "remainder", "abs", "relu"}
+_PARTS = {"real", "imag", "conj"}
+_SIGNS = {"signbit", "copysign", "nextafter"}
 _REJECTED = {
-    "b": {"subtract", "negative", "positive", "power", "square", "reciprocal"} | _STEPS | _SHIFTS,
+    "b": {"subtract", "negative", "positive", "power", "square", "reciprocal", *_PARTS, *_SIGNS} | _STEPS | _SHIFTS,
     "f": _BITS | _SHIFTS,
     "c": {"maximum", "minimum", "logaddexp", "atan2", "hypot", "sigmoid", "softplus"}
-    | _COMPARISONS | _STEPS | _BITS | _SHIFTS,
+    | _COMPARISONS | (_STEPS - {"abs", "rint"}) | _BITS | _SHIFTS | _SIGNS,
 }  # fmt: skip
+
+# --- special functions: oracles are series, in numpy.longdouble ------------------------------------------------------
+
+_BERNOULLI = [
+    LONG(n) / d for n, d in ((1, 6), (-1, 30), (1, 42), (-1, 30), (5, 66), (-691, 2730), (7, 6), (-3617, 510))
+]
+_PI = LONG("3.14159265358979323846264338327950288")
+_FAR = 20  # where the asymptotic series begin
+
+
+def _sum_of(term: Any, first: Any, count: int = 80) -> Any:
+    """first + first * term(1) + first * term(1) * term(2) + ...; ``term`` gives the ratio of neighbours."""
+    total = first
+    for k in range(1, count):
+        first = first * term(k)
+        total = total + first
+    return total
+
+
+def _erf(x: Any) -> Any:
+    # All terms are positive in this one: 2 x e^-x^2 / sqrt(pi) * sum (2 x^2)^k / (1 3 5 ... (2k + 1)).
+    return _sum_of(lambda k: 2 * x * x / (2 * k + 1), 2 * x * np.exp(-x * x) / np.sqrt(_PI), 150)
+
+
+def _inverse(function: Any, slope: Any) -> Any:
+    def want(y: Any) -> Any:
+        x = y * 0
+        for _ in range(60):
+            x = x - (function(x) - y) / slope(x)
+        return x
+
+    return want
+
+
+def _ndtr(x: Any) -> Any:
+    return (1 + _erf(x / np.sqrt(LONG(2)))) / 2
+
+
+def _lgamma(x: Any) -> Any:
+    product, far = x * 0 + 1, x + _FAR
+    for k in range(_FAR):
+        product = product * (x + k)
+    tail = sum(b / (2 * k * (2 * k - 1) * far ** (2 * k - 1)) for k, b in enumerate(_BERNOULLI, 1))
+    return (far - LONG(0.5)) * np.log(far) - far + np.log(2 * _PI) / 2 + tail - np.log(np.abs(product))
+
+
+def _psi(x: Any) -> Any:
+    far = x + _FAR
+    tail = sum(b / (2 * k * far ** (2 * k)) for k, b in enumerate(_BERNOULLI, 1))
+    return np.log(far) - 1 / (2 * far) - tail - sum(1 / (x + k) for k in range(_FAR))
+
+
+def _zeta(s: Any, q: Any) -> Any:
+    far, rising = q + _FAR, s
+    total = sum((q + k) ** -s for k in range(_FAR)) + far ** (1 - s) / (s - 1) + far**-s / 2
+    power, factorial = far ** (-s - 1), LONG(2)
+    for k, b in enumerate(_BERNOULLI, 1):
+        total = total + b / factorial * rising * power
+        rising = rising * (s + 2 * k - 1) * (s + 2 * k)
+        factorial = factorial * (2 * k + 1) * (2 * k + 2)
+        power = power / far**2
+    return total
+
+
+def _polygamma(n: Any, x: Any) -> Any:
+    n, x = np.broadcast_arrays(n, x)
+    sign = np.where(n % 2 == 1, 1, -1)
+    return np.where(n == 0, _psi(x), sign * np.exp(_lgamma(n + LONG(1))) * _zeta(np.where(n == 0, 2, n + 1), x))
+
+
+def _bessel(sign: int) -> Any:
+    """Sum of sign^k (x / 2)^(2k + n) / (k! (n + k)!)."""
+
+    def want(n: Any, x: Any) -> Any:
+        first = (x / 2) ** n / np.rint(np.exp(_lgamma(n + LONG(1))))
+        return _sum_of(lambda k: sign * (x / 2) ** 2 / (k * (n + k)), first)
+
+    return want
+
+
+_iv, _jv = _bessel(1), _bessel(-1)
+
+
+def _order(function: Any, n: int, scaled: bool = False) -> Any:
+    return lambda x: function(np.full(x.shape, n), x) * (np.exp(-np.abs(x)) if scaled else 1)
+
+
+def _gammainc(a: Any, x: Any) -> Any:
+    return _sum_of(lambda k: x / (a + k), np.exp(a * np.log(x) - x - _lgamma(a + 1)))
+
+
+def _loggamma_slope(a: Any, log_x: Any) -> Any:
+    x, term, harmonic, weighted = np.exp(log_x), a * 0 + 1, a * 0, a * 0
+    total = term
+    for k in range(1, 120):
+        term = term * (x / (a + k))
+        harmonic = harmonic + 1 / (a + k)
+        total, weighted = total + term, weighted + term * harmonic
+    return ((_psi(a + 1) - log_x) * total + weighted) / a
+
+
+_ORDERS = Domain("ORDERS", _integers(0, 3), _integers(0, 3))
+_UNIT = Domain("UNIT", _uniform(0.1, 0.9), _integers(0, 0))
+_LOGS = Domain("LOGS", _uniform(-2, 1), _integers(0, 1))
+_FROM_2 = Domain("FROM_2", _integers(2, 5), _integers(2, 5))
+
+
+def _with_order(name: str, want: Any, domain: Domain, orders: Domain = _ORDERS, **options: Any) -> Row:
+    """Row of a function of an order, an integer, and of a number."""
+    cases = tuple(Case((Draw(a, orders, INT32), Draw(b, domain)), {}) for a, b in PAIRS)
+    return Row(name, want, cases, "f", (INDEX, RULE), **options)
+
+
+SPECIAL = [
+    unary("erf", _erf, REAL, "f", RULE, 4, special=[*_ODD, (inf, 1.0), (-inf, -1.0)], slopes=[(0.0, 2 / pi**0.5)]),
+    unary("erfc", lambda x: 1 - _erf(x), REAL, "f", RULE, 8, special=[(0.0, 1.0), (inf, 0.0), (-inf, 2.0), (nan, nan)]),
+    unary("erfinv", _inverse(_erf, lambda x: 2 * np.exp(-x * x) / np.sqrt(_PI)), ABS_LT_1, "f", RULE, 8,
+          special=[(0.0, 0.0), (1.0, inf), (-1.0, -inf), (1.5, nan)], slopes=[(0.0, pi**0.5 / 2)]),
+    unary("ndtr", _ndtr, REAL, "f", RULE, 6, special=[(0.0, 0.5), (inf, 1.0), (-inf, 0.0), (nan, nan)]),
+    unary("log_ndtr", lambda x: np.log(_ndtr(x)), REAL, "f", RULE, 8, special=[(-inf, -inf), (inf, -0.0), (nan, nan)],
+          scale=lambda x: x * 0 + 1),
+    unary("ndtri", _inverse(_ndtr, lambda x: np.exp(-x * x / 2) / np.sqrt(2 * _PI)), _UNIT, "f", RULE, 8,
+          special=[(0.0, -inf), (1.0, inf), (-0.5, nan), (nan, nan)], scale=lambda x: x * 0 + 1),
+    unary("gammaln", _lgamma, POSITIVE, "if", RULE, 8, scale=lambda x: 1 + np.abs(_lgamma(x)),
+          special=[(1.0, 0.0), (2.0, 0.0), (0.0, inf), (-1.0, inf), (inf, inf), (nan, nan)]),
+    unary("digamma", _psi, POSITIVE, "if", RULE, 8, scale=lambda x: 1 + np.abs(_psi(x)),
+          special=[(inf, inf), (nan, nan), (-1.0, nan)]),
+    binary("betaln", lambda x, y: _lgamma(x) + _lgamma(y) - _lgamma(x + y), POSITIVE, "if", RULE, 8,
+           scale=lambda x, y: 1 + np.abs(_lgamma(x)) + np.abs(_lgamma(y)) + np.abs(_lgamma(x + y)),
+           special=[(1.0, 1.0, 0.0), (nan, 1.0, nan)]),
+    binary("gammainc", _gammainc, POSITIVE, "f", RULE, 12, grad_ulp=32,
+           special=[(1.0, 0.0, 0.0), (1.0, inf, 1.0), (nan, 1.0, nan)], slopes=[((1.0, 0.0), 1, 1.0)]),
+    binary("gammaincc", lambda a, x: 1 - _gammainc(a, x), POSITIVE, "f", RULE, 16, grad_ulp=32,
+           scale=lambda a, x: a * 0 + x * 0 + 1,
+           special=[(1.0, 0.0, 1.0), (1.0, inf, 0.0), (nan, 1.0, nan)]),
+    binary("loggamma_slope", _loggamma_slope, (POSITIVE, _LOGS), "f", RULE, 8, grad_ulp=32,
+           special=[(-1.0, 0.0, nan), (1.0, nan, nan)]),
+    unary("i0", _order(_iv, 0), REAL, "f", RULE, 6, special=[(0.0, 1.0), (nan, nan)]),
+    unary("i1", _order(_iv, 1), REAL, "f", RULE, 6, special=[(0.0, 0.0), (nan, nan)], slopes=[(0.0, 0.5)]),
+    unary("i0e", _order(_iv, 0, True), REAL, "f", RULE, 6, special=[(0.0, 1.0), (nan, nan)], slopes=[(0.0, 0.0)]),
+    unary("i1e", _order(_iv, 1, True), REAL, "f", RULE, 6, special=[(0.0, 0.0), (nan, nan)], slopes=[(0.0, 0.5)]),
+    unary("j0", _order(_jv, 0), REAL, "f", RULE, 6, special=[(0.0, 1.0), (nan, nan)], slopes=[(0.0, 0.0)]),
+    unary("j1", _order(_jv, 1), REAL, "f", RULE, 6, special=[(0.0, 0.0), (nan, nan)], slopes=[(0.0, 0.5)]),
+    unary("logit", lambda x: np.log(x) - np.log1p(-x), _UNIT, "f", RULE, 6, scale=lambda x: x * 0 + 1,
+          special=[(0.5, 0.0), (0.0, -inf), (1.0, inf), (1.5, nan)]),
+    binary("xlogy", lambda x, y: x * np.log(y), (REAL, POSITIVE), "f", RULE, 6,
+           special=[(0.0, 0.0, 0.0), (0.0, inf, 0.0), (0.0, nan, nan), (1.0, 0.0, -inf)],
+           slopes=[((0.0, 0.0), 1, 0.0), ((0.0, 1.0), 0, 0.0)]),
+    binary("xlog1py", lambda x, y: x * np.log1p(y), (REAL, ABOVE_MINUS_1), "f", RULE, 6,
+           special=[(0.0, -1.0, 0.0), (0.0, nan, nan), (1.0, -1.0, -inf)], slopes=[((0.0, -1.0), 1, 0.0)]),
+    unary("exp2", lambda x: LONG(2) ** x, REAL, "bif", RULE, 4,
+          special=[(0.0, 1.0), (-inf, 0.0), (inf, inf), (3.0, 8.0)]),
+    unary("cbrt", lambda x: np.sign(x) * np.exp(np.log(np.abs(x)) / 3), NONZERO, "if", RULE, 4,
+          special=[*_ODD, (8.0, 2.0), (-inf, -inf)]),
+    binary("fmod", lambda x, y: x - np.trunc(x / y).astype(x.dtype) * y, (ODD_QUARTERS, NONZERO_HALVES), "if", RULE, 1,
+           special=[(-3.0, 2.0, -1.0), (3.0, -2.0, 1.0), (1.0, inf, 1.0)]),
+    binary("fmax", lambda x, y: np.where(x > y, x, y), (HALVES, ODD_QUARTERS), "bif", RULE,
+           special=[(nan, 1.0, 1.0), (1.0, nan, 1.0), (nan, nan, nan), (-inf, 1.0, 1.0)],
+           slopes=[((2.0, 2.0), 0, 0.5), ((nan, 2.0), 1, 1.0), ((nan, 2.0), 0, 0.0)]),
+    binary("fmin", lambda x, y: np.where(x < y, x, y), (HALVES, ODD_QUARTERS), "bif", RULE,
+           special=[(nan, 1.0, 1.0), (1.0, nan, 1.0), (nan, nan, nan), (inf, 1.0, 1.0)],
+           slopes=[((2.0, 2.0), 0, 0.5), ((nan, 2.0), 1, 1.0), ((nan, 2.0), 0, 0.0)]),
+]  # fmt: skip
+ELEMENTWISE += SPECIAL
+_REJECTED["c"] |= {row.name for row in SPECIAL}
+_REJECTED["b"] |= {"fmod"}
+
+ORDERED = [
+    _with_order("polygamma", _polygamma, POSITIVE, ulp=8),
+    _with_order("iv", _iv, NONZERO, ulp=8),
+    _with_order("ive", lambda n, x: _iv(n, x) * np.exp(-np.abs(x)), NONZERO, ulp=8),
+    _with_order("jv", _jv, NONZERO, ulp=12),
+    _with_order("zeta", _zeta, POSITIVE, orders=_FROM_2, ulp=8),
+    Row("integration_end", lambda a, log_x: a * 0 + LONG(1), (case((0,), (0,)),), "f", (ZERO, ZERO)),
+]  # fmt: skip
 
 # --- reductions and scans ---------------------------------------------------------------------------------------------
 
@@ -567,6 +756,68 @@ REDUCTIONS = [
         slopes=[(([2.0, 0.0, 3.0],), 0, [1.0, 8.0, 0.0])]),
     Row("argsort", _sorted_places, (*_ALONG, case((0,), axis=0), case(Draw((3, 5), HALVES), axis=1)), "if", (REFUSED,),
         at_special=_FIRST, special=[(([3.0, nan, 1.0, 1.0, -inf],), [4, 2, 3, 0, 1])]),
+]  # fmt: skip
+
+
+def _first_so_far(better: Any) -> Any:
+    def places(values: Any) -> Any:
+        best, found = 0, []
+        for i, v in enumerate(values):
+            if (better(v, values[best]) or v != v) and values[best] == values[best]:
+                best = i
+            found.append(best)
+        return found
+
+    return lambda x, *, axis: np.apply_along_axis(places, axis, x) if x.size else np.zeros(x.shape, int)
+
+
+def _top(x: Any, *, k: int) -> Any:
+    def places(values: Any) -> Any:
+        order = sorted(range(len(values)), key=lambda i: (values[i] == values[i], -values[i], i))
+        return np.array(order[:k], int)
+
+    return np.apply_along_axis(places, -1, x) if x.size and k else np.zeros((*x.shape[:-1], k), int)
+
+
+def _searched(edges: Any, x: Any, *, right: bool) -> Any:
+    y = np.zeros(x.shape, int)
+    for place in np.ndindex(*x.shape):
+        row = edges[place[: edges.ndim - 1]]
+        y[place] = sum(bool(e < x[place] or (right and e == x[place])) for e in row)
+    return y
+
+
+def _segments(x: Any, ids: Any, *, count: int, largest: bool) -> Any:
+    y = np.full((count, *x.shape[ids.ndim :]), -inf if largest else inf, x.dtype if x.dtype == LONG else LONG)
+    for place in np.ndindex(*ids.shape):
+        row = ids[place]
+        y[row] = np.where((x[place] > y[row]) == largest, x[place], y[row])
+    return y
+
+
+_SEGMENTS = tuple(case(Draw(s, DISTINCT), ids, count=n, largest=largest) for largest in (True, False) for s, ids, n in
+                  (((5,), np.array([0, 2, 0, 1, 2]), 3), ((4, 2), np.array([1, 1, 0, 1]), 2), ((2, 2, 3),
+                  np.array([[0, 1], [1, 0]]), 2), ((2, 0), np.array([0, 1]), 2)))  # fmt: skip
+ORDERS = [
+    Row("cumulative_argmax", _first_so_far(lambda a, b: a > b), (*_ALONG, case((0,), axis=0)), "if", (REFUSED,),
+        at_special=_FIRST, special=[(([1.0, nan, 3.0, nan],), [0, 1, 1, 1]), (([2.0, 2.0, 3.0],), [0, 0, 2])]),
+    Row("cumulative_argmin", _first_so_far(lambda a, b: a < b), (*_ALONG, case((0,), axis=0)), "if", (REFUSED,),
+        at_special=_FIRST, special=[(([1.0, nan, -3.0],), [0, 1, 1]), (([2.0, 2.0, 1.0],), [0, 0, 2])]),
+    Row("top_places", _top, tuple(case(Draw(s, d), k=k) for d in (DISTINCT, HALVES) for s, k in
+                                  (((5,), 2), ((5,), 5), ((2, 30), 2), ((3, 4), 0), ((0,), 0), ((2, 0), 0))),
+        "if", (REFUSED,), at_special={"k": 2},
+        special=[(([1.0, nan, 3.0, nan],), [1, 3]), (([2.0, 2.0, 1.0],), [0, 1])],
+        bad=[(case((2, 3), k=4), ShapeError), (case((), k=0), ShapeError)]),
+    Row("searchsorted", _searched,
+        tuple(case(np.sort(np.random.default_rng(0).integers(-9, 9, a) * 0.5, -1), Draw(b, HALVES), right=right)
+              for right in (True, False)
+              for a, b in (((6,), (5,)), ((0,), (2,)), ((3,), (0,)), ((4,), ()), ((4,), (2, 3)), ((2, 5), (2, 3)),
+                           ((2, 5), (2, 3, 2)))),
+        "f", (REFUSED, REFUSED), fixed=np.dtype("float64"),
+        bad=[(case(np.zeros((2, 3)), np.zeros((3, 2)), right=True), ShapeError),
+             (case(np.zeros(()), np.zeros(2), right=True), ShapeError)]),
+    Row("segment_extremum", _segments, _SEGMENTS, "f", (RULE, INDEX), 0,
+        bad=[(case((3,), np.array([0, 1]), count=2, largest=True), ShapeError)]),
 ]  # fmt: skip
 # --- shape ------------------------------------------------------------------------------------------------------------
 
@@ -746,6 +997,206 @@ CONTRACTIONS = [
         "if", (RULE, RULE), 4, scale=_matmul,
         bad=[(case((2, 3), (2, 3)), ShapeError), (case((2, 2, 3), (3, 3, 2)), ShapeError),
              (case((2, 3), Draw((3, 2), REAL, np.dtype("int16"))), DTypeError)]),
+]  # fmt: skip
+
+
+# --- linear algebra ---------------------------------------------------------------------------------------------------
+
+
+def _added(diagonal: Any) -> Any:
+    """Small random matrices plus a diagonal, which keeps them well-conditioned."""
+
+    def floats(rng: Any, shape: Any) -> Any:
+        eye = np.eye(*shape[-2:]) * diagonal(np.arange(1, shape[-1] + 1))
+        return rng.uniform(-0.5, 0.5, shape) + eye
+
+    return floats
+
+
+def _gram(rng: Any, shape: Any) -> Any:
+    x = rng.uniform(-0.5, 0.5, shape)
+    return x @ np.swapaxes(x, -1, -2) + np.diag(np.arange(1, shape[-1] + 1))
+
+
+REGULAR = Domain("REGULAR", _added(lambda i: 2 + 0 * i), _integers(0, 0))
+GRADED = Domain("GRADED", _added(lambda i: 1.5 * i), _integers(0, 0))
+GRAM = Domain("GRAM", _gram, _integers(0, 0))
+TINY = Domain("TINY", _uniform(1e-6, 1e-5), _integers(0, 0))
+SQUARES = ((1, 1), (3, 3), (2, 3, 3), (0, 0), (0, 2, 2))
+OBLONGS = (*SQUARES, (4, 2), (2, 2, 4), (3, 0))
+
+
+def _each_matrix(function: Any, *stacks: Any) -> Any:
+    """A function of matrices applied to stacks of them, which broadcast; a tuple of stacks if it returns several."""
+    batch = np.broadcast_shapes(*(s.shape[:-2] for s in stacks))
+    full = [np.broadcast_to(s, (*batch, *s.shape[-2:])) for s in stacks]
+    if 0 in batch:  # only the shapes count
+        like = function(*(np.eye(*s.shape[-2:], dtype=LONG) for s in stacks))
+        return tuple(np.zeros((*batch, *np.shape(y)), LONG) for y in each(like)) if isinstance(like, tuple) else (
+            np.zeros((*batch, *np.shape(like)), LONG))  # fmt: skip
+    found = [function(*(s[i] for s in full)) for i in np.ndindex(*batch)]
+    if isinstance(found[0], tuple):
+        return tuple(np.asarray(y, LONG).reshape((*batch, *np.shape(y[0]))) for y in zip(*found, strict=True))
+    return np.asarray(found, LONG).reshape((*batch, *np.shape(found[0])))
+
+
+def _eliminated(a: Any, b: Any) -> Any:
+    """Solution of a y = b by Gauss and Jordan's elimination with pivoting."""
+    a, b = np.array(a, LONG), np.array(b, LONG)
+    for i in range(len(a)):
+        p = i + int(np.argmax(abs(a[i:, i])))
+        a[[i, p]], b[[i, p]] = a[[p, i]], b[[p, i]]
+        b[i], a[i] = b[i] / a[i, i], a[i] / a[i, i]
+        for j in range(len(a)):
+            if j != i:
+                b[j], a[j] = b[j] - a[j, i] * b[i], a[j] - a[j, i] * a[i]
+    return b
+
+
+def _expanded(x: Any) -> Any:
+    """Determinant by expansion along the first row."""
+    if not len(x):
+        return LONG(1)
+    minors = [np.delete(x[1:], j, 1) for j in range(len(x))]
+    return sum(((-1) ** j * x[0, j] * _expanded(m) for j, m in enumerate(minors)), LONG(0))
+
+
+def _minors(x: Any) -> Any:
+    y = np.zeros(x.shape, LONG)
+    for i, j in np.ndindex(*x.shape):
+        y[i, j] = (-1) ** (i + j) * _expanded(np.delete(np.delete(x, i, 0), j, 1))
+    return y
+
+
+def _triangle(a: Any, lower: bool, unit: bool) -> Any:
+    t = np.tril(a) if lower else np.triu(a)
+    return t - np.diag(np.diag(t)) + np.eye(len(t), dtype=LONG) if unit else t
+
+
+def _exponential(x: Any) -> Any:
+    term = total = np.eye(len(x), dtype=LONG)
+    for k in range(1, 60):
+        term = term @ x / k
+        total = total + term
+    return total
+
+
+def _cholesky(x: Any) -> Any:
+    y = np.zeros(x.shape, LONG)
+    for i, j in np.ndindex(*x.shape):
+        if i == j:
+            y[i, i] = np.sqrt(x[i, i] - y[i, :i] @ y[i, :i])
+        elif i > j:
+            y[i, j] = (x[i, j] - y[i, :j] @ y[j, :j]) / y[j, j]
+    return y
+
+
+def _householder(x: Any, complete: bool) -> Any:
+    """QR by reflections; the last row of a square matrix is not reflected, as in LAPACK."""
+    (m, n), r, q = x.shape, np.array(x, LONG), np.eye(len(x), dtype=LONG)
+    for i in range(min(m - 1, n)):
+        v = np.array(r[i:, i])
+        v[0] += np.sign(v[0]) * np.sqrt(v @ v)
+        h = np.eye(m, dtype=LONG)
+        h[i:, i:] -= 2 * np.outer(v, v) / (v @ v)
+        q, r = q @ h, h @ r
+    k = m if complete else min(m, n)
+    return q[:, :k], np.triu(r[:k])
+
+
+def _jacobi(x: Any) -> Any:
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix, by Jacobi's rotations."""
+    n, a, v = len(x), np.array((x + x.T) / 2, LONG), np.eye(len(x), dtype=LONG)
+    for _ in range(12):
+        for i, j in itertools.combinations(range(n), 2):
+            angle = np.arctan2(2 * a[i, j], a[i, i] - a[j, j]) / 2
+            turn = np.eye(n, dtype=LONG)
+            turn[i, i] = turn[j, j] = np.cos(angle)
+            turn[j, i], turn[i, j] = np.sin(angle), -np.sin(angle)
+            a, v = turn.T @ a @ turn, v @ turn
+    order = np.argsort(np.diag(a))
+    return np.diag(a)[order], v[:, order]
+
+
+def _towards(v: Any, like: Any) -> Any:
+    """Columns with the free signs of others."""
+    return v * np.where((v * like).sum(0) < 0, -1, 1)
+
+
+def _eigh(x: Any) -> Any:
+    w, v = _jacobi(x)
+    return w, _towards(v, np.linalg.eigh(x.astype(float))[1])
+
+
+def _svd(x: Any, full: bool) -> Any:
+    (m, n), k = x.shape, min(x.shape)
+    if not k:
+        return np.eye(m, m if full else k, dtype=LONG), np.zeros(0, LONG), np.eye(n if full else k, n, dtype=LONG)
+    u, _, vh = np.linalg.svd(x.astype(float), full_matrices=full)
+    w, v = _jacobi(x.T @ x if m >= n else x @ x.T)
+    s = np.sqrt(w[::-1])
+    if m >= n:
+        v = _towards(v[:, ::-1], vh.T)
+        return x @ v / s, s, v.T
+    v = _towards(v[:, ::-1], u)
+    return v, s, (v.T @ x) / s[:, None]
+
+
+def _pinv(x: Any) -> Any:
+    m, n = x.shape
+    return _eliminated(x.T @ x, x.T) if m >= n else _eliminated(x @ x.T, x).T
+
+
+def _matrix_row(name: str, want: Any, cases: Any, grads: Any, size: float = 1, **options: Any) -> Row:
+    """Row of a function of matrices, whose errors count against ``size``."""
+
+    def full(*operands: Any, **params: Any) -> Any:
+        return _each_matrix(lambda *matrices: want(*matrices, **params), *operands)
+
+    def scale(*operands: Any, **params: Any) -> Any:
+        return tuple(size * np.ones(y.shape, LONG) for y in each(full(*operands, **params)))
+
+    return Row(name, full, tuple(cases), "f", grads, ulp=16, grad_ulp=64, scale=scale, **options)
+
+
+def _of(domain: Domain, shapes: Any, **params: Any) -> Any:
+    return [case(Draw(s, domain), **params) for s in shapes]
+
+
+_SYSTEMS = (((3, 3), (3, 2)), ((2, 3, 3), (1, 3, 1)), ((1, 1), (4, 1, 2)), ((0, 0), (0, 2)), ((2, 2), (2, 0)))
+_NOT_SQUARE = [(case((2, 3)), ShapeError), (case((3,)), ShapeError)]
+_NOT_A_MATRIX = (case((3,)), ShapeError)
+_SINGULAR = np.zeros((2, 2), np.float32)
+LINEAR_ALGEBRA = [
+    _matrix_row("solve", _eliminated, [case(Draw(a, REGULAR), b) for a, b in _SYSTEMS], (RULE, RULE), 4,
+                bad=[(case((2, 2), (3, 2)), ShapeError), (case((2, 3), (2, 2)), ShapeError),
+                     (case((2, 2, 2), (3, 2, 2)), ShapeError), (case(_SINGULAR, _SINGULAR), LinAlgError)]),
+    _matrix_row("triangular_solve", lambda a, b, lower, unit: _eliminated(_triangle(a, lower, unit), b),
+                [case(Draw(a, REGULAR), b, lower=lower, unit=unit) for a, b in _SYSTEMS
+                 for lower, unit in ((True, False), (False, True))], (RULE, RULE), 4,
+                bad=[(case((2, 2), (3, 2), lower=True, unit=False), ShapeError),
+                     (case(_SINGULAR, _SINGULAR, lower=True, unit=False), LinAlgError)]),
+    _matrix_row("inv", lambda x: _eliminated(x, np.eye(len(x))), _of(REGULAR, SQUARES), (RULE,),
+                bad=[*_NOT_SQUARE, (case(_SINGULAR), LinAlgError)]),
+    _matrix_row("det", _expanded, _of(REGULAR, SQUARES), (RULE,), 8, bad=_NOT_SQUARE),
+    _matrix_row("cofactor", _minors, _of(REGULAR, SQUARES), (RULE,), 4, bad=_NOT_SQUARE),
+    _matrix_row("slogdet", lambda x: (np.sign(_expanded(x)), np.log(abs(_expanded(x)))), _of(REGULAR, SQUARES),
+                (RULE,), 2, bad=_NOT_SQUARE),
+    _matrix_row("expm", _exponential, _of(REGULAR, SQUARES), (RULE,), 8, bad=_NOT_SQUARE),
+    _matrix_row("cholesky", _cholesky, _of(GRAM, SQUARES), (RULE,), 2,
+                bad=[*_NOT_SQUARE, (case(_SINGULAR), LinAlgError)]),
+    _matrix_row("qr", _householder,
+                [*_of(GRADED, OBLONGS, complete=False), *_of(GRADED, (*SQUARES, (2, 4)), complete=True)], (RULE,), 4,
+                bad=[(case((3,), complete=False), ShapeError)]),
+    _matrix_row("eigh", _eigh, _of(GRAM, SQUARES), (RULE,), 4, bad=_NOT_SQUARE),
+    _matrix_row("eigvalsh", lambda x: _jacobi(x)[0], _of(GRAM, SQUARES), (RULE,), 4, bad=_NOT_SQUARE),
+    _matrix_row("svd", _svd, [*_of(GRADED, OBLONGS, full=False), *_of(GRADED, SQUARES, full=True)], (RULE,), 4,
+                bad=[(case((3,), full=False), ShapeError)]),
+    _matrix_row("svdvals", lambda x: _svd(x, False)[1], _of(GRADED, OBLONGS), (RULE,), 4, bad=[_NOT_A_MATRIX]),
+    Row("pinv", lambda x, _rtol: _each_matrix(_pinv, x),
+        tuple(case(Draw(s, GRADED), Draw((), TINY)) for s in OBLONGS), "f", (RULE, ZERO), 16,
+        scale=lambda x, _rtol: np.ones((*x.shape[:-2], x.shape[-1], x.shape[-2]), LONG), grad_ulp=64,
+        bad=[(case((3,), Draw((), TINY)), ShapeError), (case((2, 2), Draw((3,), TINY)), ShapeError)]),
 ]  # fmt: skip
 
 
@@ -964,6 +1415,57 @@ def _derive_key(key: Any, data: Any, *, tag: int) -> Any:
     return y
 
 
+def _uniforms(key: Any, place: int, round_: int, tag: int) -> list[float]:
+    return [((w >> 12) + 0.5) / 2**52 for w in _philox([place, round_, 0, tag], [int(k) for k in key])]
+
+
+def _drawn(one: Any) -> Any:
+    """Oracle of a sampler from a function of a key, the number of the element, and its parameter."""
+
+    def want(key: Any, parameter: Any) -> Any:
+        y = np.zeros(parameter.shape, LONG)
+        for batch in np.ndindex(*key.shape[:-1]):
+            for i, place in enumerate(np.ndindex(*parameter.shape[key.ndim - 1 :])):
+                y[batch + place] = one(key[batch], i, float(parameter[batch + place]))
+        return y
+
+    return want
+
+
+def _loggamma(key: Any, i: int, a: float) -> float:
+    d = a + (a < 1) - 1 / 3
+    for round_ in range(64):
+        u = _uniforms(key, i, round_, 3)
+        z = math.sqrt(-2 * math.log(u[0])) * math.cos(2 * math.pi * u[1])
+        v = (1 + z / math.sqrt(9 * d)) ** 3
+        if v > 0 and math.log(u[2]) < z * z / 2 + d * (1 - v + math.log(v)):
+            return math.log(d * v) + (math.log(_uniforms(key, i, 0, 3)[3]) / a if a < 1 else 0)
+    raise AssertionError("64 rejections in a row")
+
+
+def _poisson(key: Any, i: int, rate: float) -> int:
+    if rate < 10:
+        u, k, p = _uniforms(key, i, 0, 4)[0], 0, math.exp(-rate)
+        while u > p:
+            u, k = u - p, k + 1
+            p *= rate / k
+        return k
+    b = 0.931 + 2.53 * math.sqrt(rate)
+    a = 0.02483 * b - 0.059
+    for round_ in range(64):
+        u, v, *_ = _uniforms(key, i, round_, 4)
+        edge = 0.5 - abs(u - 0.5)
+        k = math.floor((2 * a / edge + b) * (u - 0.5) + rate + 0.43)
+        if edge >= 0.07 and v <= 0.9277 - 3.6224 / (b - 2):
+            return k
+        if k < 0 or (edge < 0.013 and v > edge):
+            continue
+        hat = v * (1.1239 + 1.1328 / (b - 3.4)) / (a / edge**2 + b)
+        if math.log(hat) <= k * math.log(rate) - rate - math.lgamma(k + 1):
+            return k
+    raise AssertionError("64 rejections in a row")
+
+
 _KEY = np.array([0x0123456789ABCDEF, 2**64 - 3], np.uint64)
 _KEYS = np.array([[1, 2], [3, 2**63]], np.uint64)
 RANDOM = [
@@ -974,6 +1476,13 @@ RANDOM = [
         "", (INDEX,), fixed=UINT64,
         bad=[(case(_ids(1, 2), shape=(), dtype=np.dtype("uint32")), DTypeError),
              (case(np.zeros(3, np.uint64), shape=(), dtype=np.dtype("uint32")), DTypeError)]),
+    *(Row(name, _drawn(one),
+          (case(_KEY, Draw((3,), POSITIVE, INT32)), case(_KEY, np.array(2.5)), case(_KEY, np.zeros((0,))),
+           case(_KEY, np.array([[0.1, 0.7, 9.5], [11.0, 40.0, 1e3]])), case(_KEYS, np.array([[0.3, 5.0], [2.0, 20.0]])),
+           case(_KEYS, np.full((2, 3, 40), 12.0))),
+          "", (INDEX, INDEX), 4, fixed=UINT64, scale=lambda key, a: np.ones(a.shape, LONG),
+          bad=[(case(_ids(1, 2), np.ones(2)), DTypeError)])
+      for name, one in (("random_loggamma", _loggamma), ("random_poisson", _poisson))),
     Row("derive_key", _derive_key,
         tuple(case(k, d, tag=t) for k, d, t in ((_KEY, np.array(7), 1), (_KEY, _ids(0, 1, 2), 2),
         (_KEYS, _ids(5, 6), 1),
@@ -986,12 +1495,15 @@ ROWS = {
     row.name: row
     for row in (
         *ELEMENTWISE,
+        *ORDERED,
+        *ORDERS,
         *CAST,
         *REDUCTIONS,
         *SHAPE,
         *UNSTACK,
         *INDEXING,
         *CONTRACTIONS,
+        *LINEAR_ALGEBRA,
         *CONVOLUTIONS,
         *POOLING,
         *RANDOM,

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import knet.numpy as knp
-from knet import grad
+from knet import grad, jvp, vmap
 from knet import random as random_
 from knet.core import errors
 from knet.core.ops import random as ops
+from knet.testing import check_grads
 
 KEY = random_.key(2024)
 FLOATS = ["float16", "bfloat16", "float32", "float64"]
@@ -88,6 +90,18 @@ DRAWS = {
     "permutation": lambda key: random_.permutation(key, 3),
     "permutation of rows": lambda key: random_.permutation(key, np.arange(3)),
     "randint": lambda key: random_.randint(key, (), 0, 5),
+    "rademacher": random_.rademacher,
+    "exponential": random_.exponential,
+    "laplace": random_.laplace,
+    "gamma": lambda key: random_.gamma(key, 2.0),
+    "t": lambda key: random_.t(key, 2.0),
+    "beta": lambda key: random_.beta(key, 2.0, 1.0),
+    "dirichlet": lambda key: random_.dirichlet(key, np.ones(3)),
+    "poisson": lambda key: random_.poisson(key, 3.0),
+    "truncated_normal": lambda key: random_.truncated_normal(key, 0.0, 1.0),
+    "categorical": lambda key: random_.categorical(key, np.zeros(3)),
+    "choice": lambda key: random_.choice(key, 3),
+    "orthogonal": lambda key: random_.orthogonal(key, 2),
 }
 
 
@@ -332,3 +346,194 @@ def test_neighbouring_seeds_have_unrelated_bits():
     words = np.stack([host(random_.bits(random_.key(s), 2000, "uint64")) for s in range(8)])
     differing = [np.unpackbits((words[i] ^ words[i + 1]).view(np.uint8)).mean() for i in range(7)]
     assert np.abs(np.array(differing) - 0.5).max() < 5 * 0.5 / math.sqrt(2000 * 64)
+
+
+# --- distributions ---------------------------------------------------------------------------------------------------
+
+CONTINUOUS = {
+    "exponential": (random_.exponential, stats.expon()),
+    "gumbel": (random_.gumbel, stats.gumbel_r()),
+    "logistic": (random_.logistic, stats.logistic()),
+    "laplace": (random_.laplace, stats.laplace()),
+    "cauchy": (random_.cauchy, stats.cauchy()),
+    "truncated_normal": (lambda *a: random_.truncated_normal(a[0], -1, 2.0, *a[1:]), stats.truncnorm(-1, 2)),
+    "truncated_normal above": (lambda *a: random_.truncated_normal(a[0], 9, 12, *a[1:]), stats.truncnorm(9, 12)),
+    "truncated_normal below": (lambda *a: random_.truncated_normal(a[0], -math.inf, -5, *a[1:]),
+                               stats.truncnorm(-np.inf, -5)),
+    "truncated_normal without bounds": (lambda *a: random_.truncated_normal(a[0], -math.inf, math.inf, *a[1:]),
+                                        stats.norm()),
+    "gamma of 0.3": (lambda *a: random_.gamma(a[0], 0.3, *a[1:]), stats.gamma(0.3)),
+    "gamma of 1": (lambda *a: random_.gamma(a[0], 1, *a[1:]), stats.gamma(1)),
+    "gamma of 50": (lambda *a: random_.gamma(a[0], 50.0, *a[1:]), stats.gamma(50)),
+    "loggamma of 0.001": (lambda *a: random_.loggamma(a[0], 0.001, *a[1:]), stats.loggamma(0.001)),
+    "beta": (lambda *a: random_.beta(a[0], 0.5, 2.0, *a[1:]), stats.beta(0.5, 2)),
+    "chisquare": (lambda *a: random_.chisquare(a[0], 3.0, *a[1:]), stats.chi2(3)),
+    "t": (lambda *a: random_.t(a[0], 2.5, *a[1:]), stats.t(2.5)),
+    "dirichlet": (lambda key, n, d: random_.dirichlet(key, np.array([0.5, 1, 2]), (n,), d)[:, 0], stats.beta(0.5, 3)),
+    "multivariate_normal": (lambda key, n, d: random_.multivariate_normal(
+        key, np.ones(2), np.array([[1, 0.5], [0.5, 2]]), (n,), d)[:, 1], stats.norm(1, math.sqrt(2))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_distribution_functions_are_scipys(name):
+    draw, distribution = CONTINUOUS[name]
+    for dtype in ("float32", "float64"):
+        x = draw(KEY, N, dtype)
+        assert x.shape == (N,) and x.dtype == dtype
+        # Exact points of a float32 sample are too coarse only where it is crowded at 0.
+        assert kolmogorov_smirnov(host(x), distribution.cdf) < 2.7, name
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_half_types_are_rounded(name):
+    draw, _ = CONTINUOUS[name]
+    for dtype in ("float16", "bfloat16"):
+        x = draw(KEY, 10, dtype)
+        assert str(x.dtype) == dtype and x.shape == (10,)
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_vmap_over_keys_is_a_loop(name):
+    draw, _ = CONTINUOUS[name]
+    keys = random_.split(KEY, 3)
+    together = vmap(lambda key: draw(key, 4, "float64"))(keys)
+    np.testing.assert_allclose(host(together), [host(draw(key, 4, "float64")) for key in keys], rtol=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3, 5, 9.99, 10, 30, 1e4])
+def test_poisson_counts(rate):
+    x = host(random_.poisson(KEY, rate, N))
+    law = stats.poisson(rate)
+    assert x.dtype == np.int64 and x.min() >= 0
+    edges = np.unique(np.round(np.linspace(*law.ppf([0.001, 0.999]), 30)))
+    expected = N * np.diff(np.concatenate([[0], law.cdf(edges), [1]]))
+    seen = np.histogram(x, np.concatenate([[-1], edges + 0.5, [np.inf]]))[0]
+    many = expected > 5
+    statistic = ((seen - expected)[many] ** 2 / expected[many]).sum()
+    assert stats.chi2.sf(statistic, max(many.sum() - 1, 1)) > 1e-6
+
+
+def test_poisson_rates_of_an_array_and_out_of_range():
+    x = host(random_.poisson(KEY, np.array([[0.5, 100.0], [-1.0, np.nan]]), (1000, 2, 2)))
+    assert abs(x[:, 0, 1].mean() - 100) < 3 and (x[:, 1] == -1).all()
+    with pytest.raises(errors.DTypeError, match="an integer dtype"):
+        random_.poisson(KEY, 1.0, dtype="float32")
+
+
+def test_an_element_does_not_depend_on_the_parameters_of_others():
+    a = host(random_.gamma(KEY, np.array([0.5, 3.0, 7.0]), dtype="float64"))
+    b = host(random_.gamma(KEY, np.array([50.0, 3.0, 0.1]), dtype="float64"))
+    assert a[1] == b[1]
+
+
+def test_gamma_of_what_is_no_shape_is_nan():
+    x = host(random_.gamma(KEY, np.array([-1.0, 0.0, np.inf, np.nan, 1.0])))
+    assert np.isnan(x[:4]).all() and x[4] > 0
+
+
+def test_truncated_normal_stays_within_its_bounds_in_half_types():
+    for dtype in FLOATS:
+        x = host(random_.truncated_normal(KEY, 0.999, 1.0, (1000,), dtype)).astype(np.float64)
+        low, high = (float(np.asarray(v).astype(knp.zeros((), dtype=dtype).dtype)) for v in (0.999, 1.0))
+        assert x.min() >= low and x.max() <= high
+    assert np.isnan(host(random_.truncated_normal(KEY, 1.0, 0.0)))
+
+
+def frequencies(indices, count):
+    return np.bincount(host(indices).ravel(), minlength=count) / indices.size
+
+
+def test_categorical():
+    p = np.array([[0.1, 0.2, 0.7], [0.5, 0.5, 0.0]])
+    with np.errstate(divide="ignore"):
+        logits = np.log(p)
+    x = random_.categorical(KEY, logits, shape=(N // 2, 2))
+    for row, want in enumerate(p):
+        assert np.abs(frequencies(x[:, row], 3) - want).max() < 5 * 0.5 / math.sqrt(N // 2)
+    assert random_.categorical(KEY, logits).shape == (2,) and random_.categorical(KEY, logits, axis=0).shape == (3,)
+    assert random_.categorical(KEY, logits.astype(np.float16)).dtype == np.int64
+
+
+def test_choice():
+    p = np.array([0.1, 0.0, 0.2, 0.7])
+    assert np.abs(frequencies(random_.choice(KEY, 4, N, p=p), 4) - p).max() < 5 * 0.5 / math.sqrt(N)
+    assert np.abs(frequencies(random_.choice(KEY, 4, (N,)), 4) - 0.25).max() < 5 * 0.5 / math.sqrt(N)
+    assert sorted(host(random_.choice(KEY, 7, (7,), False))) == list(range(7))
+    firsts = np.array([host(random_.choice(k, 4, (3,), False, p)) for k in random_.split(KEY, 2000)])
+    assert (np.sort(firsts) == [0, 2, 3]).all()
+    assert np.abs(np.bincount(firsts[:, 0], minlength=4) / 2000 - p).max() < 5 * 0.5 / math.sqrt(2000)
+    table = np.arange(12).reshape(3, 4)
+    x = host(random_.choice(KEY, table, (2, 2), axis=1))
+    assert x.shape == (3, 2, 2) and (x % 4 == x[0] % 4).all()
+
+
+def test_arguments_of_choice():
+    with pytest.raises(errors.ArgumentError, match=r"4 of 3 elements without replacement"):
+        random_.choice(KEY, 3, (4,), False)
+    with pytest.raises(errors.ArgumentError, match=r"1 of 0 elements with replacement"):
+        random_.choice(KEY, 0)
+    with pytest.raises(errors.ShapeError, match="each of 3 elements needs a probability"):
+        random_.choice(KEY, 3, p=np.ones(2))
+
+
+def test_signs_dirichlet_and_orthogonal():
+    signs = host(random_.rademacher(KEY, N))
+    assert set(signs) == {-1, 1} and abs(signs.mean()) < 5 / math.sqrt(N)
+    x = host(random_.dirichlet(KEY, np.full(3, 1e-4), (100,), "float64"))
+    np.testing.assert_allclose(x.sum(-1), 1, rtol=1e-14)  # the gamma numbers themselves are all 0
+    q = host(random_.orthogonal(KEY, 3, (500,), "float64"))
+    np.testing.assert_allclose(q @ q.swapaxes(1, 2), np.broadcast_to(np.eye(3), q.shape), atol=1e-14)
+    assert abs((q**2).mean() - 1 / 3) < 1e-12 and abs(q.mean()) < 5 / math.sqrt(3 * q.size)
+    with pytest.raises(errors.ShapeError, match="it needs an axis of components"):
+        random_.dirichlet(KEY, 1.0)
+
+
+def test_covariance_of_a_multivariate_normal():
+    cov = np.array([[1, 0.5], [0.5, 2]])
+    x = host(random_.multivariate_normal(KEY, np.zeros(2), cov, (N,), "float64"))
+    np.testing.assert_allclose(np.cov(x.T), cov, atol=0.04)
+    assert random_.multivariate_normal(KEY, np.zeros((5, 2)), cov).shape == (5, 2)
+    with pytest.raises(errors.ShapeError, match=r"it must be \[..., D, D\]"):
+        random_.multivariate_normal(KEY, np.zeros(3), cov)
+    check_grads(lambda m, c: random_.multivariate_normal(KEY, m, c, (3,), "float64"), (np.zeros(2), cov), rtol=1e-5)
+
+
+# --- derivatives by the parameters -----------------------------------------------------------------------------------
+
+
+def test_gamma_derivatives_are_those_of_the_quantile_at_the_level_of_the_number():
+    a = np.random.default_rng(0).uniform(0.3, 20, 300)
+    x = host(random_.gamma(KEY, a, dtype="float64"))
+    u, h = stats.gamma(a).cdf(x), 1e-3 * a
+    quantiles = [stats.gamma.ppf(u, a + k * h) for k in (-2, -1, 0, 1, 2)]
+    slope = (quantiles[0] - 8 * quantiles[1] + 8 * quantiles[3] - quantiles[4]) / (12 * h)
+    curve = (-quantiles[0] + 16 * quantiles[1] - 30 * quantiles[2] + 16 * quantiles[3] - quantiles[4]) / (12 * h * h)
+    fine = u < 0.999  # above, ppf itself loses digits
+
+    def f(a):
+        return random_.gamma(KEY, a, dtype="float64").sum()
+
+    np.testing.assert_allclose(host(grad(f)(a))[fine], slope[fine], rtol=1e-6)
+    np.testing.assert_allclose(host(grad(lambda a: grad(f)(a).sum())(a))[fine], curve[fine], rtol=1e-3, atol=1e-5)
+    tangent = jvp(lambda a: random_.gamma(KEY, a, dtype="float64"), (a,), (np.ones(300),))[1]
+    np.testing.assert_allclose(host(tangent)[fine], slope[fine], rtol=1e-6)
+
+
+def test_derivatives_of_expectations():
+    # E x = a / (a + b) for beta, and alpha / sum(alpha) for dirichlet: the mean of the derivatives is its derivative.
+    a, b = np.float64(1.5) + np.zeros(()), np.float64(0.7) + np.zeros(())
+    got = grad(lambda a, b: random_.beta(KEY, a, b, (N,), "float64").mean(), (0, 1))(a, b)
+    np.testing.assert_allclose([float(g) for g in got], [b / (a + b) ** 2, -a / (a + b) ** 2], atol=0.004)
+    alpha = np.array([0.5, 1.0, 2.0])
+    got = grad(lambda alpha: random_.dirichlet(KEY, alpha, (N,), "float64")[:, 0].mean())(alpha)
+    np.testing.assert_allclose(host(got), [3.0 / 3.5**2, -0.5 / 3.5**2, -0.5 / 3.5**2], atol=0.004)
+
+
+def test_derivatives_by_bounds():
+    check_grads(lambda low, high: random_.truncated_normal(KEY, low, high, (5,), "float64"), (0.5, 2.0), order=2)
+
+
+def test_counts_and_indices_have_no_derivative():
+    with pytest.raises(errors.DTypeError):
+        grad(lambda r: random_.poisson(KEY, r))(1.0)

@@ -106,6 +106,8 @@ class Array:
         return self.size * self.dtype.itemsize
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
+        if api_version not in (None, *API_VERSIONS):
+            raise errors.api_version(api_version, API_VERSIONS)
         return Array.namespace
 
     # --- conversion ------------------------------------------------------------------------------------------------
@@ -139,16 +141,21 @@ class Array:
             raise errors.not_scalar(kind, self.shape)
         return self._host(f"{kind}(x)").reshape(())
 
+    def _real(self, kind: str) -> np.ndarray[Any, Any]:
+        if self.dtype.kind == "c":
+            raise errors.complex_to_real(self.dtype, kind)
+        return self._single(kind)
+
     def __bool__(self) -> bool:
         if self.size != 1:
             raise errors.ambiguous_truth(self.shape)
         return bool(self._host("bool(x)").reshape(()))
 
     def __int__(self) -> int:
-        return int(self._single("int"))
+        return int(self._real("int"))
 
     def __float__(self) -> float:
-        return float(self._single("float"))
+        return float(self._real("float"))
 
     def __complex__(self) -> complex:
         return complex(self._single("complex"))
@@ -206,6 +213,20 @@ class Array:
         return Array.namespace.matmul(other, self) if isinstance(other, OPERANDS) else NotImplemented
 
     # --- methods: the functions of the same names in knet.numpy ------------------------------------------------------
+
+    @property
+    def real(self) -> Array:
+        """Real part; see knet.numpy.real."""
+        return Array.namespace.real(self)
+
+    @property
+    def imag(self) -> Array:
+        """Imaginary part; see knet.numpy.imag."""
+        return Array.namespace.imag(self)
+
+    def conj(self) -> Array:
+        """Complex conjugate; see knet.numpy.conj."""
+        return Array.namespace.conj(self)
 
     @property
     def T(self) -> Array:
@@ -353,12 +374,42 @@ class DeviceArray(Array):
     def __str__(self) -> str:
         return str(self._host("str(x)"))
 
-    def __dlpack__(self, **options: Any) -> Any:
-        # A view that NumPy holds to be writeable: DLPack cannot mark memory as read-only in its older versions.
-        return np.asarray(self._device.backend.to_host(self._buffer)).__dlpack__(**options)
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """Capsule with the memory, for another library's ``from_dlpack``.
 
-    def __dlpack_device__(self) -> Any:
-        return np.asarray(self._device.backend.to_host(self._buffer)).__dlpack_device__()
+        It shares the memory unless ``copy`` is True, the memory is shared already and the reader too old to be told
+        that it is read-only, or ``dl_device`` is the CPU and the array elsewhere.
+        """
+        own, memory = self.__dlpack_device__(), self._exported()
+        if not _VERSIONED_DLPACK and isinstance(memory, np.ndarray):
+            max_version = None
+        if dl_device is not None and dl_device != own:
+            if dl_device != DLPACK_CPU or copy is False:
+                raise BufferError(f"__dlpack__: the array is on {own}, not on {dl_device}: move it with x.to_device")
+            memory, copy = np.array(self._host("__dlpack__")), None
+        if isinstance(memory, np.ndarray):
+            if stream is not None:
+                raise BufferError(f"__dlpack__: stream={stream!r}: the CPU has no streams, pass None")
+            if copy or (not memory.flags.writeable and copy is None and (max_version is None or max_version < (1, 0))):
+                memory = np.array(memory)
+            return memory.__dlpack__() if max_version is None else memory.__dlpack__(max_version=max_version)
+        return memory.__dlpack__(stream=stream, max_version=max_version, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        kind, number = self._exported().__dlpack_device__()
+        return int(kind), number
+
+    def _exported(self) -> Any:
+        """What speaks DLPack for the buffer: itself, or a NumPy array."""
+        buffer = self._buffer
+        return buffer if hasattr(buffer, "__dlpack__") else np.asarray(self._device.backend.to_host(buffer))
 
     def __reduce__(self) -> Any:
         # Saved on one device, loaded on whichever is the default then.
@@ -430,6 +481,10 @@ def _swapped(function: Any) -> Any:
 
     return operator
 
+
+API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
+DLPACK_CPU = (1, 0)  # kDLCPU, device 0
+_VERSIONED_DLPACK = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
 
 OPERANDS = (Array, bool, int, float, complex, np.ndarray, np.generic)
 

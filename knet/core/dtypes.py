@@ -85,6 +85,38 @@ def to_float(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return dtype if is_differentiable(dtype) else default_float
 
 
+def real(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The dtype of a complex dtype's parts; any other dtype itself."""
+    return {complex64: float32, complex128: float64}.get(dtype, dtype)
+
+
+def can_cast(a: np.dtype[Any], b: np.dtype[Any]) -> bool:
+    """Whether promotion leads from a to b: whether a value of dtype a takes part in computing with b as it is."""
+    try:
+        return promote(a, b) is b
+    except errors.DTypeError:
+        return False
+
+
+_KINDS = {
+    "bool": "b",
+    "signed integer": "i",
+    "unsigned integer": "u",
+    "integral": "iu",
+    "real floating": "f",
+    "complex floating": "c",
+    "numeric": "iufc",
+}
+
+
+def is_kind(dtype: np.dtype[Any], name: str) -> bool:
+    """Whether a dtype is of a kind that the array API standard names, such as "real floating"."""
+    if name not in _KINDS:
+        known = ", ".join(map(repr, _KINDS))
+        raise errors.argument("isdtype", "kind", name, f"the kinds are {known}", "use one of these, or a dtype")
+    return kind(dtype) in _KINDS[name]
+
+
 def canonical(dtype: Any) -> np.dtype[Any]:
     """NumPy dtype for anything that names one: "float32", float, np.float32, knet.numpy.bfloat16.
 
@@ -93,6 +125,8 @@ def canonical(dtype: Any) -> np.dtype[Any]:
     Raises:
       DTypeError: not a numeric or boolean dtype.
     """
+    if dtype is None:  # NumPy takes it for float64
+        raise errors.not_an_array("dtype", dtype)
     if dtype is float:
         return default_float
     if dtype is complex:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 __all__ = [
     "ArgumentError",
     "DTypeError",
     "DeviceError",
     "IndexOutOfBounds",
     "KnetError",
+    "LinAlgError",
     "MissingKernel",
     "NonFinite",
     "NotDifferentiable",
@@ -37,6 +40,10 @@ class ArgumentError(KnetError, ValueError):
     """A setting outside its range."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis that the array does not have."""
+
+
 class IndexOutOfBounds(KnetError, IndexError):
     """An index outside its axis."""
 
@@ -55,6 +62,10 @@ class DeviceError(KnetError, RuntimeError):
 
 class NotDifferentiable(KnetError, TypeError):
     """An operation without a derivative stands between input and output."""
+
+
+class LinAlgError(KnetError, np.linalg.LinAlgError):
+    """A matrix without the property that a factorization needs: regular, positive definite, finite."""
 
 
 class MissingKernel(KnetError, NotImplementedError):
@@ -145,9 +156,9 @@ def _product(shape: Sequence[int]) -> int:
     return size
 
 
-def axis_out_of_range(name: str, axis: Any, ndim: int) -> ShapeError:
+def axis_out_of_range(name: str, axis: Any, ndim: int) -> AxisError:
     rule = f"must lie in [{-ndim}, {ndim - 1}]" if ndim else "does not exist: x is a scalar"
-    return ShapeError(f"{name}(x, axis): axis {axis} for x with {ndim} axes: an axis {rule}.\n  fix: correct axis=.")
+    return AxisError(f"{name}(x, axis): axis {axis} for x with {ndim} axes: an axis {rule}.\n  fix: correct axis=.")
 
 
 def repeated_axis(name: str, axis: Any) -> ShapeError:
@@ -195,6 +206,44 @@ def no_arrays(name: str) -> ShapeError:
 
 def einsum(spec: str, reason: str) -> ShapeError:
     return ShapeError(f"einsum({spec!r}, ...): {reason}.\n  fix: write one letter for each axis of each operand.")
+
+
+def matrix(name: str, argname: str, shape: Sequence[int]) -> ShapeError:
+    if len(shape) < 2:
+        rule, fix = "a matrix [..., M, N] has two axes or more", "insert the missing axis, x[:, None] for a column"
+    else:
+        rule, fix = "the last two axes must be equal", "pass square matrices; knet.numpy.linalg.lstsq and pinv take any"
+    return ShapeError(f"{name}({argname}): {argname} {list(shape)}: {rule}.\n  fix: {fix}.")
+
+
+def right_side(name: str, a: Sequence[int], b: Sequence[int]) -> ShapeError:
+    return ShapeError(
+        f"{name}(a, b): a {list(a)} and b {list(b)} do not fit: b [..., M, K] (or [M]) needs as many rows as a "
+        f"[..., M, M], and the batch axes must broadcast.\n"
+        f"  fix: transpose b, or add an axis, b[..., None], for a stack of vectors."
+    )
+
+
+def singular(name: str, argname: str, x: Any) -> LinAlgError:
+    return LinAlgError(
+        f"{name}({argname}): {argname} is {describe(x)} and has a singular matrix: one without an inverse.\n"
+        f"  fix: use knet.numpy.linalg.pinv or lstsq, or add a small multiple of the identity."
+    )
+
+
+def not_positive_definite(name: str, argname: str, x: Any) -> LinAlgError:
+    return LinAlgError(
+        f"{name}({argname}): {argname} is {describe(x)} and has a matrix that is not positive definite.\n"
+        f"  fix: check that it is symmetric with positive eigenvalues; against rounding, add a small multiple of the "
+        f"identity."
+    )
+
+
+def not_converged(name: str, argname: str, x: Any) -> LinAlgError:
+    return LinAlgError(
+        f"{name}({argname}): {argname} is {describe(x)}: the iteration did not converge, which finite matrices hardly "
+        f"ever cause.\n  fix: look for NaN or infinity, knet.numpy.isfinite({argname}).all()."
+    )
 
 
 def conv(name: str, reason: str, x: Sequence[int], w: Sequence[int], fix: str) -> ShapeError:
@@ -250,6 +299,24 @@ def unsupported_dtype(name: str, argnames: Sequence[str], args: Sequence[Any], a
     return DTypeError(
         f"{_call(name, argnames)}: {_operands(argnames, args)}: {name} accepts {accepted}.\n"
         f"  fix: convert with x.astype(...)."
+    )
+
+
+def unsupported_limits(name: str, dtype: Any, accepted: str, other: str) -> DTypeError:
+    return DTypeError(f"{name}(dtype): {dtype}: {name} accepts {accepted} dtypes.\n  fix: use knet.numpy.{other}.")
+
+
+def complex_to_real(dtype: Any, target: Any) -> DTypeError:
+    return DTypeError(
+        f"astype(x, dtype): x is {dtype}, dtype is {target}: a complex number has no single real value.\n"
+        f"  fix: name the part, as in knet.numpy.real(x).astype(...), or take knet.numpy.abs(x)."
+    )
+
+
+def api_version(version: Any, known: Sequence[str]) -> ArgumentError:
+    return ArgumentError(
+        f"__array_namespace__: api_version={version!r}: Knet follows {known[-1]} of the array API standard.\n"
+        f"  fix: ask for one of {', '.join(known)}, or leave api_version out."
     )
 
 

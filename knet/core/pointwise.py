@@ -33,7 +33,7 @@ class Elementwise(Primitive):
       c: the scalar expression in the operands' names, in the C dialect that the backends share.
       accepts: kinds of dtype that it takes, letters of b i u f c.
       compute: "promoted" (operands meet in their common dtype) or "float" (integers go to the default float).
-      result: "same" dtype as computed in, or "bool".
+      result: "same" dtype as computed in, "real" (of complex numbers, that of their parts), or "bool".
       free: operands that stay out of promotion, by position (the condition of where).
     """
 
@@ -60,7 +60,7 @@ class Elementwise(Primitive):
         self.accepts = accepts
         self.compute = compute
         self.result = result
-        self.smooth = result == "same"
+        self.smooth = result != "bool"
         self.free = free
         # Kinds that need no conversion: such operands of one dtype go straight to the kernel.
         self.direct = frozenset(accepts if compute == "promoted" else "fc") & frozenset(accepts)
@@ -88,7 +88,9 @@ class Elementwise(Primitive):
         shape = broadcast_shapes(*(getattr(a, "shape", ()) for a in avals))
         if shape is None:
             raise errors.broadcast(self.name, self.argnames, avals)
-        return ShapedArray(shape, dtypes.bool_ if self.result == "bool" else dtype)
+        if self.result != "same":
+            dtype = dtypes.bool_ if self.result == "bool" else dtypes.real(dtype)
+        return ShapedArray(shape, dtype)
 
     def evaluate(self, args: Sequence[Any], params: dict[str, Any]) -> Any:
         dtype = self.compute_dtype(args)

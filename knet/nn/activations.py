@@ -13,7 +13,7 @@ from .. import random
 from ..core import dtypes, errors
 from ..core.array import Array
 from ..core.device import as_array
-from ..core.ops import elementwise, reduce
+from ..core.ops import elementwise, reduce, special
 from ..core.ops.elementwise import relu, sigmoid, softplus, tanh
 from ..numpy.manipulation import canonical_axes
 
@@ -35,6 +35,7 @@ __all__ = [
     "tanh",
 ]
 
+_ROOT_HALF = math.sqrt(0.5)
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 _GELU_LINEAR = math.sqrt(2 / math.pi)
 _GELU_CUBIC = 0.044715 * _GELU_LINEAR
@@ -95,26 +96,22 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Array:
     return elementwise.where(elementwise.greater(x, 0), x, slope * x)
 
 
-def gelu(x: Any, approximate: bool = True) -> Array:
-    """Gaussian error linear unit, x times the normal distribution function of x, by its tanh approximation.
-
-    x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x ** 3))), within 5e-4 of x (1 + erf(x / sqrt(2))) / 2.
+def gelu(x: Any, approximate: bool = False) -> Array:
+    """Gaussian error linear unit, x times the normal distribution function of x: x (1 + erf(x / sqrt(2))) / 2.
 
     Args:
       x: [...].
-      approximate: True. The exact form needs erf, which Knet does not have yet.
+      approximate: x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x ** 3))) instead, which is within 5e-4. JAX's default.
 
-    Raises:
-      ArgumentError: approximate=False.
+    Numerics:
+      The exact form is computed with erfc, so that it keeps its relative accuracy for negative x.
 
     Reference: Hendrycks, Gimpel 2016, "Gaussian error linear units (GELUs)".
     """
-    if not approximate:
-        raise errors.argument(
-            "gelu", "approximate", approximate, "only the tanh approximation is available", "drop approximate=False"
-        )
     x = _floating(x)
-    return 0.5 * x * (1.0 + tanh(x * (_GELU_LINEAR + _GELU_CUBIC * elementwise.square(x))))
+    if approximate:
+        return 0.5 * x * (1.0 + tanh(x * (_GELU_LINEAR + _GELU_CUBIC * elementwise.square(x))))
+    return 0.5 * x * special.erfc(x * -_ROOT_HALF)
 
 
 def hard_sigmoid(x: Any) -> Array:

@@ -21,6 +21,7 @@ __all__ = [
     "empty",
     "empty_like",
     "eye",
+    "from_dlpack",
     "full",
     "full_like",
     "linspace",
@@ -126,6 +127,34 @@ def array(obj: Any, dtype: Any = None, *, copy: bool = True, device: Any = None)
     return asarray(obj, dtype=dtype, device=device, copy=None if isinstance(obj, (list, tuple)) else copy or None)
 
 
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
+    """Array with the contents of another library's array, whose memory it shares where that is possible.
+
+    Do not write to x afterwards: arrays here are immutable, and nobody tells them of a change.
+
+    Args:
+      x: an object with ``__dlpack__`` and ``__dlpack_device__``.
+      device: where to put it; None leaves it in the memory where it is.
+      copy: True always copies, False raises where a copy is needed.
+
+    Raises:
+      DTypeError: x does not speak DLPack. BufferError: its memory or dtype cannot be read, or not without a copy.
+
+    Example:
+      >>> import numpy
+      >>> import knet.numpy as knp
+      >>> knp.from_dlpack(numpy.arange(3))
+      Array([0, 1, 2])
+    """
+    if isinstance(x, Array):
+        return asarray(x, device=device, copy=copy)
+    if not hasattr(x, "__dlpack__"):
+        raise errors.not_an_array("from_dlpack", x)
+    host = np.from_dlpack(x)
+    host = host.astype(dtypes.canonical(host.dtype), copy=bool(copy))
+    return from_numpy(host, as_device("cpu" if device is None else device))
+
+
 def to_device(x: Any, device: Any, /) -> Array:
     """The array on another device; itself if it is there already.
 
@@ -133,6 +162,10 @@ def to_device(x: Any, device: Any, /) -> Array:
       DeviceError: unknown device. TracerError: x is traced (move the data before the transformation).
     """
     return _to_device(as_array(x), device)
+
+
+def _float(dtype: Any) -> np.dtype[Any]:
+    return dtypes.default_float if dtype is None else dtypes.canonical(dtype)
 
 
 def _shape(shape: Any, where: str) -> tuple[int, ...]:
@@ -156,17 +189,17 @@ def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) 
     return from_numpy(np.full(shape, _convert(fill_value, target), target), as_device(device))
 
 
-def zeros(shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
+def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Array of zeros, float32 by default."""
-    return from_numpy(np.zeros(_shape(shape, "zeros"), dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.zeros(_shape(shape, "zeros"), _float(dtype)), as_device(device))
 
 
-def ones(shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
+def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Array of ones, float32 by default."""
-    return from_numpy(np.ones(_shape(shape, "ones"), dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.ones(_shape(shape, "ones"), _float(dtype)), as_device(device))
 
 
-def empty(shape: Any, *, dtype: Any = float, device: Any = None) -> Array:
+def empty(shape: Any, *, dtype: Any = None, device: Any = None) -> Array:
     """Array of zeros: arrays are immutable, so an uninitialised one would be of no use."""
     return zeros(shape, dtype=dtype, device=device)
 
@@ -204,27 +237,45 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
         raise errors.argument("arange", "step", step, "a step must not be 0", "give a positive or negative step")
     if dtype is None:
         dtype = dtypes.default_float if any(isinstance(v, float) for v in (start, stop, step)) else dtypes.default_int
-    return from_numpy(np.arange(start, stop, step).astype(dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.arange(start, stop, step).astype(dtypes.canonical(dtype), copy=False), as_device(device))
 
 
 def linspace(
-    start: float, stop: float, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
+    start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
 ) -> Array:
-    """``num`` evenly spaced numbers from start to stop (included if endpoint). Returns [num]."""
+    """``num`` evenly spaced numbers from start to stop (included if endpoint), along a new first axis.
+
+    y[i] = start + (stop - start) i / (num - 1), with num in place of num - 1 without the endpoint.
+
+    Args:
+      start, stop: numbers, or arrays [...], by which the result can be differentiated.
+
+    Returns:
+      [num, ...], float32 or complex64 for Python numbers.
+    """
     if num < 0:
         raise errors.argument("linspace", "num", num, "a count must not be negative", "give num >= 0")
-    target = dtypes.default_float if dtype is None else dtypes.canonical(dtype)
-    return from_numpy(np.linspace(start, stop, num, endpoint=endpoint).astype(target), as_device(device))
+    steps = num - 1 if endpoint else num
+    if isinstance(start, Array) or isinstance(stop, Array):
+        a, b = elementwise.meet(as_array(start), as_array(stop))
+        kind = dtypes.to_float(a.dtype)
+        weight = np.arange(num, dtype=dtypes.real(kind)).reshape((num,) + (1,) * max(a.ndim, b.ndim))
+        t = from_numpy(np.asarray(weight / max(steps, 1), dtypes.real(kind)), a.device)
+        y = a * (1 - t) + b * t  # exact at both ends
+        return y if dtype is None else manipulation.astype(y, dtype)
+    complex_numbers = isinstance(start, complex) or isinstance(stop, complex)
+    target = (dtypes.default_complex if complex_numbers else dtypes.default_float) if dtype is None else dtype
+    return from_numpy(_convert(np.linspace(start, stop, num, endpoint=endpoint), target), as_device(device))
 
 
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = float, device: Any = None) -> Array:
+def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Array:
     """Ones on the k-th diagonal, zeros elsewhere. Returns [n_rows, n_cols]."""
-    return from_numpy(np.eye(n_rows, n_cols, k, dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.eye(n_rows, n_cols, k, _float(dtype)), as_device(device))
 
 
-def tri(n_rows: int, n_cols: int | None = None, k: int = 0, *, dtype: Any = float, device: Any = None) -> Array:
+def tri(n_rows: int, n_cols: int | None = None, k: int = 0, *, dtype: Any = None, device: Any = None) -> Array:
     """Ones on and below the k-th diagonal, zeros above. Returns [n_rows, n_cols]."""
-    return from_numpy(np.tri(n_rows, n_cols, k, dtypes.canonical(dtype)), as_device(device))
+    return from_numpy(np.tri(n_rows, n_cols, k, _float(dtype)), as_device(device))
 
 
 def tril(x: Any, /, *, k: int = 0) -> Array:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core import errors
-from ..core.array import Array, DeviceArray
+from ..core.array import Array
 from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array, from_numpy
 from ..core.ops import creation, elementwise
@@ -53,6 +53,12 @@ def _parse(x: Array, index: Any) -> tuple[Basic, Rows | None]:
         if part is None:
             shape.append(1)
             continue
+        if isinstance(part, Choice):
+            separated |= bool(arrays) and number != last_array + 1
+            last_array = number
+            arrays.append((len(shape), axis, part.ids))
+            shape.append(1)
+            continue
         size = x.shape[axis]
         if isinstance(part, slice):
             start, stop, step = part.indices(size)
@@ -68,8 +74,7 @@ def _parse(x: Array, index: Any) -> tuple[Basic, Rows | None]:
             sizes.append(1)
             steps.append(1)
         else:
-            if arrays and number != last_array + 1:
-                separated = True
+            separated |= bool(arrays) and number != last_array + 1
             last_array = number
             arrays.append((len(shape), axis, part))
             starts.append(0)
@@ -81,47 +86,87 @@ def _parse(x: Array, index: Any) -> tuple[Basic, Rows | None]:
     return basic, _rows(arrays, basic.shape, separated) if arrays else None
 
 
+class Choice(NamedTuple):
+    """What a mask without axes comes to: a new axis of size 1, from which ``ids``, [0] or [], choose."""
+
+    ids: Any
+
+
 def _expand(parts: tuple[Any, ...], x: Array) -> list[Any]:
-    """One part for each axis (and None for each new one): ... spelled out, masks turned into index arrays."""
-    converted: list[Any] = []
-    used = 0
-    any_array = any(isinstance(p, (Array, np.ndarray, list)) for p in parts)
-    for part in parts:
-        if part is None or part is Ellipsis or isinstance(part, slice):
-            converted.append(_integers(part) if isinstance(part, slice) else part)
-            used += isinstance(part, slice)
-        elif isinstance(part, (bool, np.bool_)):
-            raise errors.bad_index(part)
-        elif isinstance(part, (int, np.integer)):
-            # Beside index arrays an integer is one of them, as in NumPy.
-            converted.append(as_array(int(part)) if any_array else int(part))
-            used += 1
-        else:
-            try:
-                array = as_array(np.asarray(part) if isinstance(part, list) else part)
-            except (errors.DTypeError, ValueError):  # not numbers, or rows of different lengths
-                raise errors.bad_index(part) from None
-            if array.dtype.kind == "b":
-                at = None if Ellipsis in [p for p in converted if p is Ellipsis] else used
-                masks = _mask(array, x, at)
-                converted += masks
-                used += len(masks)
-            elif array.dtype.kind in "iu":
-                converted.append(array)
-                used += 1
-            elif array.size == 0 and isinstance(part, list):
-                converted.append(elementwise.cast(array, np.dtype("int64")))
-                used += 1
-            else:
-                raise errors.bad_index(array)
-    if used > x.ndim:
-        raise errors.too_many_indices(x.shape, used)
-    dots = [i for i, p in enumerate(converted) if p is Ellipsis]
+    """One part for each axis (and those that make new ones): ... spelled out, masks turned into index arrays."""
+    if not any(isinstance(p, _NEED_CARE) for p in parts):
+        return _simple(parts, x)
+    any_array = any(isinstance(p, (Array, np.ndarray, list, bool, np.bool_)) for p in parts)
+    normal = [_normal(part, any_array) for part in parts]
+    masks = [p.ndim if isinstance(p, Array) and p.dtype.kind == "b" else None for p in normal]
+    counts = [m if m is not None else p is not None and p is not Ellipsis for p, m in zip(normal, masks)]
+    free = x.ndim - sum(counts)
+    if free < 0:
+        raise errors.too_many_indices(x.shape, sum(counts))
+    dots = [i for i, p in enumerate(normal) if p is Ellipsis]
     if len(dots) > 1:
         raise errors.bad_index(Ellipsis)
-    fill = [slice(None)] * (x.ndim - used)
-    at = dots[0] if dots else len(converted)
-    return converted[:at] + fill + converted[at + 1 :]
+    if not dots:
+        normal, masks, counts = [*normal, Ellipsis], [*masks, None], [*counts, False]
+    expanded: list[Any] = []
+    axis = 0
+    for part, mask, count in zip(normal, masks, counts):
+        if part is Ellipsis:
+            expanded += [slice(None)] * free
+            axis += free
+        elif mask == 0:
+            expanded.append(Choice(from_numpy(np.zeros(int(bool(part)), np.int64), x.device)))
+        elif mask is not None:
+            expanded += _mask(part, x, axis)
+        else:
+            expanded.append(part)
+        axis += count
+    return expanded
+
+
+_NEED_CARE = (Array, np.ndarray, np.generic, list, bool)
+
+
+def _simple(parts: tuple[Any, ...], x: Array) -> list[Any]:
+    """The same for integers, slices, None and ... alone."""
+    used, dots, expanded = 0, -1, []
+    for i, part in enumerate(parts):
+        if part is Ellipsis:
+            if dots >= 0:
+                raise errors.bad_index(Ellipsis)
+            dots = i
+        elif isinstance(part, slice):
+            used += 1
+            part = _integers(part)
+        elif isinstance(part, int):
+            used += 1
+        elif part is not None:
+            raise errors.bad_index(part)
+        expanded.append(part)
+    if used > x.ndim:
+        raise errors.too_many_indices(x.shape, used)
+    at = dots if dots >= 0 else len(parts)
+    return expanded[:at] + [slice(None)] * (x.ndim - used) + expanded[at + 1 :]
+
+
+def _normal(part: Any, any_array: bool) -> Any:
+    """An index as None, ..., a slice of integers, an int, or an array of integers or booleans."""
+    if part is None or part is Ellipsis:
+        return part
+    if isinstance(part, slice):
+        return _integers(part)
+    if isinstance(part, (int, np.integer)) and not isinstance(part, bool):
+        # Beside index arrays an integer is one of them, as in NumPy.
+        return as_array(int(part)) if any_array else int(part)
+    try:
+        array = as_array(np.asarray(part) if isinstance(part, list) else part)
+    except (errors.DTypeError, ValueError):  # not numbers, or rows of different lengths
+        raise errors.bad_index(part) from None
+    if array.dtype.kind in "biu":
+        return array
+    if array.size == 0 and isinstance(part, list):
+        return elementwise.cast(array, np.dtype("int64"))
+    raise errors.bad_index(array)
 
 
 def _integers(part: slice) -> slice:
@@ -131,8 +176,8 @@ def _integers(part: slice) -> slice:
         raise errors.bad_index(part) from None
 
 
-def _mask(mask: Array, x: Array, axis: int | None) -> list[Any]:
-    if axis is not None and mask.shape != x.shape[axis : axis + mask.ndim]:
+def _mask(mask: Array, x: Array, axis: int) -> list[Any]:
+    if any(m not in (0, n) for m, n in zip(mask.shape, x.shape[axis : axis + mask.ndim])):
         raise errors.mask_shape(mask.shape, x.shape, axis)
     return list(nonzero(mask))
 
@@ -291,6 +336,4 @@ def nonzero(x: Any, /) -> tuple[Array, ...]:
       TracerError: within a transformation whose shapes must be known beforehand.
     """
     x = as_array(x)
-    while not isinstance(x, DeviceArray):
-        x = x.value
     return tuple(from_numpy(ids.astype(np.int64), x.device) for ids in np.nonzero(x._host("nonzero")))

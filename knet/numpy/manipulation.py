@@ -6,11 +6,14 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..core import dtypes, errors
 from ..core.array import Array
-from ..core.aval import broadcast_shapes, size_of
+from ..core.aval import broadcast_shapes as common_shape
+from ..core.aval import size_of
 from ..core.device import as_array
-from ..core.ops import creation, elementwise
+from ..core.ops import elementwise
 from ..core.ops import shape as ops
 
 __all__ = [
@@ -23,8 +26,8 @@ __all__ = [
     "expand_dims",
     "flip",
     "matrix_transpose",
+    "meshgrid",
     "moveaxis",
-    "pad",
     "permute_dims",
     "ravel",
     "repeat",
@@ -64,9 +67,15 @@ def canonical_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
 
 
 def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
-    """Elements converted to another dtype; floats to integers truncate towards zero. x itself if it has the dtype."""
-    x = as_array(x)
-    y = elementwise.cast(x, dtypes.canonical(dtype))
+    """Elements converted to another dtype; floats to integers truncate towards zero. x itself if it has the dtype.
+
+    Raises:
+      DTypeError: complex to real, which would have to choose a part.
+    """
+    x, target = as_array(x), dtypes.canonical(dtype)
+    if x.dtype.kind == "c" and dtypes.kind(target) not in "cb":
+        raise errors.complex_to_real(x.dtype, target)
+    y = elementwise.cast(x, target)
     return y if device is None else y.to_device(device)
 
 
@@ -185,10 +194,24 @@ def broadcast_to(x: Any, /, shape: Any) -> Array:
     return x if x.shape == target else ops.broadcast_to(x, shape=target)
 
 
+def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
+    """The shape to which arrays of these shapes broadcast; of none, ().
+
+    Raises:
+      ShapeError: there is none.
+    """
+    found = common_shape((), *((s,) if isinstance(s, int) else tuple(s) for s in shapes))
+    if found is None:
+        raise errors.broadcast("broadcast_shapes", [f"shapes[{i}]" for i in range(len(shapes))], shapes)
+    return found
+
+
 def broadcast_arrays(*arrays: Any) -> list[Array]:
     """The arrays broadcast against one another."""
     xs = [as_array(x) for x in arrays]
-    shape = broadcast_shapes(*(x.shape for x in xs))
+    if not xs:
+        return []
+    shape = common_shape(*(x.shape for x in xs))
     if shape is None:
         raise errors.broadcast("broadcast_arrays", [f"arrays[{i}]" for i in range(len(xs))], xs)
     return [broadcast_to(x, shape) for x in xs]
@@ -282,45 +305,64 @@ def tile(x: Any, repetitions: Any, /) -> Array:
     )
 
 
-def repeat(x: Any, repeats: int, /, *, axis: int | None = None) -> Array:
-    """Each element repeated ``repeats`` times along an axis (of all elements by default)."""
+def repeat(x: Any, repeats: Any, /, *, axis: int | None = None) -> Array:
+    """Each element repeated along an axis (of all elements by default).
+
+    Args:
+      x: [..., N, ...].
+      repeats: how often: a number, or [N] integers, which must be known when this is called.
+
+    Returns:
+      [..., sum of the repeats, ...].
+    """
     x = as_array(x)
     if axis is None:
         x, axis = ravel(x), 0
     axis = canonical_axis(axis, x.ndim, "repeat")
-    wide = broadcast_to(ops.expand(x, (axis + 1,)), (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :]))
-    return reshape(wide, (*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :]))
+    size = x.shape[axis]
+    if hasattr(repeats, "__index__") and not getattr(repeats, "shape", ()):
+        count = repeats.__index__()
+        if count < 0:
+            raise errors.argument("repeat", "repeats", count, "a count must not be negative", "give repeats >= 0")
+        wide = broadcast_to(ops.expand(x, (axis + 1,)), (*x.shape[: axis + 1], count, *x.shape[axis + 1 :]))
+        return reshape(wide, (*x.shape[:axis], size * count, *x.shape[axis + 1 :]))
+    counts = on_host(repeats, "repeat")
+    if counts.shape not in ((size,), (1,)) or counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise errors.shape_argument(
+            "repeat", "repeats", counts.tolist(), f"it is a count, or one for each of the axis's {size} elements",
+            "give as many integers >= 0",
+        )  # fmt: skip
+    ids = np.repeat(np.arange(size), np.broadcast_to(counts, (size,)))
+    return x[(slice(None),) * axis + (ids,)]
 
 
-def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Array:
-    """x with a border of one value.
+def on_host(x: Any, wanted: str) -> np.ndarray[Any, Any]:
+    """Values of an array that decide a shape; under a trace that knows its values, too."""
+    return x._host(wanted) if isinstance(x, Array) else np.asarray(x)
+
+
+def meshgrid(*arrays: Any, indexing: str = "xy") -> list[Array]:
+    """Coordinates of a grid: array i varies along axis i alone.
 
     Args:
-      x: [...].
-      pad_width: an int, a pair (before, after) for all axes, or one pair for each axis; >= 0.
-      mode: "constant".
-      constant_values: the value, converted to x's dtype.
+      arrays: each [N_i] or a number.
+      indexing: "ij", or "xy", for which the first two axes are exchanged.
+
+    Returns:
+      As many arrays, each [N_0, N_1, N_2, ...], or [N_1, N_0, N_2, ...] for "xy".
     """
-    x = as_array(x)
-    if mode != "constant":
-        raise errors.argument("pad", "mode", mode, "only 'constant' is supported", "use mode='constant'")
-    if isinstance(pad_width, int):
-        pairs: list[tuple[int, int]] = [(pad_width, pad_width)] * x.ndim
-    elif len(pad_width) == 2 and all(isinstance(n, int) for n in pad_width):
-        pairs = [tuple(pad_width)] * x.ndim
-    else:
-        pairs = [tuple(p) for p in pad_width]
-    if len(pairs) != x.ndim or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise errors.shape_argument(
-            "pad",
-            "pad_width",
-            pad_width,
-            f"x has {x.ndim} axes, each needs (before, after) >= 0",
-            "give one pair an axis",
-        )
-    shape = tuple(n + before + after for n, (before, after) in zip(x.shape, pairs, strict=True))
-    starts, steps = tuple(before for before, _ in pairs), (1,) * x.ndim
-    if isinstance(constant_values, (int, float)) and constant_values == 0:
-        return ops.unslice(x, shape=shape, starts=starts, steps=steps)
-    border = creation.full(shape, constant_values, x.dtype, x.device)
-    return ops.update_slice(border, x, starts=starts, steps=steps)
+    xs = [as_array(x) for x in arrays]
+    if indexing not in ("xy", "ij"):
+        raise errors.argument("meshgrid", "indexing", indexing, "it is 'xy' or 'ij'", "pass indexing='ij'")
+    for i, x in enumerate(xs):
+        if x.ndim > 1:
+            raise errors.shape_argument(
+                "meshgrid", f"arrays[{i}]", list(x.shape), "each is a vector", "pass x.reshape(-1)"
+            )
+    places = list(range(len(xs)))
+    if indexing == "xy" and len(xs) > 1:
+        places[:2] = 1, 0
+    lines = [
+        reshape(x, tuple(x.size if axis == place else 1 for axis in range(len(xs)))) for x, place in zip(xs, places)
+    ]
+    return broadcast_arrays(*lines) if lines else []

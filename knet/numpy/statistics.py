@@ -1,4 +1,4 @@
-"""Reductions, scans and orders."""
+"""Reductions and scans."""
 
 from __future__ import annotations
 
@@ -9,27 +9,24 @@ from ..core.array import Array
 from ..core.device import as_array
 from ..core.ops import elementwise, reduce
 from ..core.ops import shape as shape_ops
-from ..core.ops import sort as sort_ops
-from .indexing import take_along_axis
-from .manipulation import canonical_axes, canonical_axis, ravel
+from .manipulation import broadcast_to, canonical_axes, canonical_axis, concatenate, ravel
 
 __all__ = [
     "all",
     "any",
     "argmax",
     "argmin",
-    "argsort",
     "count_nonzero",
     "cumprod",
     "cumsum",
     "cumulative_prod",
     "cumulative_sum",
+    "diff",
     "logsumexp",
     "max",
     "mean",
     "min",
     "prod",
-    "sort",
     "std",
     "sum",
     "var",
@@ -113,7 +110,7 @@ def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
 
 
 def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-    """Variance over axes: sum((x - mean(x)) ** 2) / (n - correction).
+    """Variance over axes: sum(abs(x - mean(x)) ** 2) / (n - correction).
 
     Args:
       correction: 0 for the population's variance, 1 for the sample's.
@@ -123,9 +120,13 @@ def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     """
     x = as_array(x)
     axes = canonical_axes(axis, x.ndim, "var")
-    centred = elementwise.square(x - mean(x, axes, keepdims=True))
+    centred = x - mean(x, axes, keepdims=True)
+    if centred.dtype.kind == "c":
+        squared = elementwise.square(elementwise.real(centred)) + elementwise.square(elementwise.imag(centred))
+    else:
+        squared = elementwise.square(centred)
     count = _count(x, axes) - correction
-    return reduce.reduce_sum(centred, axis=axes, keepdims=keepdims) * (1.0 / count if count > 0 else float("nan"))
+    return reduce.reduce_sum(squared, axis=axes, keepdims=keepdims) * (1.0 / count if count > 0 else float("nan"))
 
 
 def std(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
@@ -182,32 +183,6 @@ def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Arr
     return _arg(reduce.argmin, x, axis, keepdims)
 
 
-def argsort(x: Any, /, *, axis: int = -1) -> Array:
-    """Indices that sort along an axis, ascending and stable, NaN last; int64."""
-    x = as_array(x)
-    return sort_ops.argsort(x, axis=canonical_axis(axis, x.ndim, "argsort"))
-
-
-def sort(x: Any, /, *, axis: int = -1, descending: bool = False) -> Array:
-    """Elements in ascending order along an axis, NaN last; in the reverse of that if ``descending``.
-
-    Args:
-      x: [...] real.
-
-    Returns:
-      x.shape. Derivative: each cotangent goes back to where its element stood.
-
-    Example:
-      >>> import knet.numpy as knp
-      >>> knp.sort(knp.asarray([3.0, 1.0, 2.0]))
-      Array([1., 2., 3.], dtype=float32)
-    """
-    x = as_array(x)
-    axis = canonical_axis(axis, x.ndim, "sort")
-    order = sort_ops.argsort(x, axis=axis)
-    return take_along_axis(x, shape_ops.flip(order, axis=(axis,)) if descending else order, axis=axis)
-
-
 def _scan(op: Any, x: Any, axis: int | None, dtype: Any, include_initial: bool, initial: float) -> Array:
     x = _widened(as_array(x), dtype)
     if axis is None:
@@ -243,3 +218,38 @@ def cumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
     """Cumulative product along an axis (of all elements in row-major order by default)."""
     x = as_array(x)
     return cumulative_prod(ravel(x) if axis is None else x, axis=0 if axis is None else axis, dtype=dtype)
+
+
+def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Array:
+    """Differences of neighbours along an axis, x[i + 1] - x[i], taken n times; booleans differ where they are unequal.
+
+    Args:
+      x: [..., N, ...].
+      prepend, append: joined to x before that; arrays, or numbers for one element.
+
+    Returns:
+      [..., N - n, ...], of N elements with those joined.
+    """
+    x = as_array(x)
+    axis = canonical_axis(axis, x.ndim, "diff")
+    if n < 0:
+        raise errors.argument("diff", "n", n, "it is a number of times", "give n >= 0")
+    if n == 0:
+        return x
+    one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    parts = [x]
+    if prepend is not None:
+        parts.insert(0, _joined(prepend, one))
+    if append is not None:
+        parts.append(_joined(append, one))
+    x = concatenate(parts, axis=axis) if len(parts) > 1 else x
+    before = (slice(None),) * axis
+    for _ in range(n):
+        high, low = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
+        x = elementwise.not_equal(high, low) if x.dtype.kind == "b" else elementwise.subtract(high, low)
+    return x
+
+
+def _joined(part: Any, one: tuple[int, ...]) -> Array:
+    part = as_array(part)
+    return part if part.ndim else broadcast_to(part, one)

@@ -24,6 +24,10 @@ def sigmoid(x):
     return np.array([1 / (1 + math.exp(-v)) if v > -700 else 0.0 for v in np.ravel(x)]).reshape(np.shape(x))
 
 
+def tanh_gelu(x):
+    return nn.gelu(x, approximate=True)
+
+
 FORMULAS = {
     nn.relu: lambda x: (x + np.abs(x)) / 2,
     nn.sigmoid: sigmoid,
@@ -34,7 +38,8 @@ FORMULAS = {
     nn.elu: lambda x: np.where(x > 0, x, np.exp(x) - 1),
     nn.selu: lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * (np.exp(x) - 1)),
     nn.leaky_relu: lambda x: np.where(x > 0, x, x / 100),
-    nn.gelu: lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
+    nn.gelu: lambda x: np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in np.ravel(x)]).reshape(np.shape(x)),
+    tanh_gelu: lambda x: x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))),
     nn.hard_sigmoid: lambda x: np.clip(x / 6 + 0.5, 0, 1),
     nn.hard_swish: lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
 }
@@ -70,7 +75,9 @@ def test_python_and_numpy_numbers(f):
         assert isinstance(y, knet.Array) and y.dtype == np.float32 and abs(float(y) - expected) < 1e-6
 
 
-@pytest.mark.parametrize("f", [f for f in FORMULAS if f not in (nn.gelu, nn.hard_swish)], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "f", [f for f in FORMULAS if f not in (nn.gelu, tanh_gelu, nn.hard_swish)], ids=lambda f: f.__name__
+)
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 def test_extreme_arguments_give_no_nan(f, dtype):
     x = knp.asarray(np.array([-EXTREME[dtype], -100, 0, 100, EXTREME[dtype] / 2], dtype))
@@ -80,19 +87,23 @@ def test_extreme_arguments_give_no_nan(f, dtype):
 
 @pytest.mark.parametrize(
     ("f", "slope"),
-    [(nn.relu, 0.0), (nn.elu, 1.0), (nn.leaky_relu, 0.01), (nn.gelu, 0.5), (nn.silu, 0.5), (nn.log_sigmoid, 0.5),
-     (lambda x: nn.elu(x, 0.25), 0.25)],
+    [(nn.relu, 0.0), (nn.elu, 1.0), (nn.leaky_relu, 0.01), (nn.gelu, 0.5), (tanh_gelu, 0.5), (nn.silu, 0.5),
+     (nn.log_sigmoid, 0.5), (lambda x: nn.elu(x, 0.25), 0.25)],
 )  # fmt: skip
 def test_derivatives_at_zero(f, slope):
     assert abs(float(knet.grad(f)(0.0)) - slope) < 1e-7
 
 
-def test_gelu_is_close_to_the_exact_one_which_is_refused():
+def test_the_approximate_gelu_is_close_to_the_exact_one():
     x = np.linspace(-6, 6, 1001)
+    np.testing.assert_allclose(np.asarray(tanh_gelu(x)), FORMULAS[tanh_gelu](x), rtol=1e-12, atol=1e-15)
+    assert np.abs(np.asarray(tanh_gelu(x)) - np.asarray(nn.gelu(x))).max() < 5e-4
+
+
+def test_gelu_keeps_its_relative_accuracy_below_zero():
+    x = np.linspace(-12, -1, 50)
     exact = np.array([v / 2 * math.erfc(-v / math.sqrt(2)) for v in x])
-    assert np.abs(np.asarray(nn.gelu(x)) - exact).max() < 5e-4
-    with pytest.raises(errors.ArgumentError, match="only the tanh approximation"):
-        nn.gelu(x, approximate=False)
+    np.testing.assert_allclose(np.asarray(nn.gelu(x)), exact, rtol=1e-13)
 
 
 def test_selu_keeps_mean_and_variance():

@@ -1,5 +1,35 @@
 """The primitives, one file for each family; importing this package fills the registry and installs the operators."""
 
-from . import conv, creation, elementwise, index, linalg, pool, random, reduce, shape, sort
+from . import (
+    conv,
+    creation,
+    decompositions,
+    elementwise,
+    fft,
+    index,
+    linalg,
+    pool,
+    random,
+    reduce,
+    segment,
+    shape,
+    sort,
+    special,
+)
 
-__all__ = ["conv", "creation", "elementwise", "index", "linalg", "pool", "random", "reduce", "shape", "sort"]
+__all__ = [
+    "conv",
+    "creation",
+    "decompositions",
+    "elementwise",
+    "fft",
+    "index",
+    "linalg",
+    "pool",
+    "random",
+    "reduce",
+    "segment",
+    "shape",
+    "sort",
+    "special",
+]

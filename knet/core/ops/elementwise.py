@@ -2,6 +2,9 @@
 
 Rules leave broadcasting and promotion to the engine. Where a function is not differentiable at single points, the rule
 returns a subgradient, named in its text.
+
+Complex numbers: a rule is the transpose of the derivative with respect to <g, t> = Re(sum(g * t)), without conjugation,
+as in JAX. A holomorphic function's rule is therefore g * f'(x), the same text as for real numbers; see docs/complex.md.
 """
 
 from __future__ import annotations
@@ -62,12 +65,45 @@ remainder = elementwise(
     (lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * floor(a / b)),
     "Remainder of x / y with the sign of y.", accepts="iuf",
 )  # fmt: skip
+
+
+def _floor_divide(x: Any, y: Any) -> Any:
+    finite = np.isfinite(x) & np.isfinite(y)
+    if np.all(finite):
+        return np.floor_divide(x, y)
+    with np.errstate(invalid="ignore"):  # NumPy makes inf // 2 NaN, and 1 // -inf -1; the standard wants floor(x / y)
+        return np.where(finite, np.floor_divide(x, y), np.floor(np.true_divide(x, y)))
+
+
 floor_divide = elementwise(
-    "floor_divide", np.floor_divide, "floor(x / y)", ZERO, "Largest integer not above x / y.", accepts="iuf"
+    "floor_divide", _floor_divide, "floor(x / y)", ZERO, "Largest integer not above x / y.", accepts="iuf"
 )
-abs = elementwise("abs", np.abs, "fabs(x)", lambda g, _y, x: g * sign(x),
-                  "Absolute value; the derivative at 0 is 0.", accepts="iuf")  # fmt: skip
+
+
+def _abs_rule(g: Any, y: Any, x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return g * sign(x)
+    return g * conj(x) / where(equal(y, 0), 1.0, y)
+
+
+abs = elementwise("abs", np.abs, "fabs(x)", _abs_rule, "Absolute value, of a complex number its distance from 0; the "
+                  "derivative at 0 is 0.", accepts="iufc", result="real")  # fmt: skip
 sign = elementwise("sign", np.sign, "x != x ? x : (x > 0) - (x < 0)", ZERO, "Sign: -1, 0 or 1.", accepts="iuf")
+
+
+def _nextafter(x: Any, y: Any) -> Any:
+    return np.where(np.equal(x, y), y, np.nextafter(x, y))  # -0.0 follows 0.0, in half precision, too
+
+
+copysign = elementwise(
+    "copysign", np.copysign, "copysign(x, y)",
+    (lambda g, _y, a, b: where(equal(signbit(a), signbit(b)), g, -g), ZERO),
+    "The magnitude of x with the sign of y, which zeros and NaN have, too.", accepts="iuf", compute="float",
+)  # fmt: skip
+nextafter = elementwise(
+    "nextafter", _nextafter, "nextafter(x, y)", (lambda g, _y, _a, _b: g, ZERO),
+    "The neighbour of x in its dtype on the way to y; the derivative is that of x.", accepts="f",
+)  # fmt: skip
 
 
 def _larger(g: Any, a: Any, b: Any) -> Any:
@@ -85,15 +121,42 @@ minimum = elementwise(
     "Smaller of x and y; NaN if one is NaN. Ties share the cotangent.", accepts="biuf",
 )  # fmt: skip
 
+# --- complex numbers --------------------------------------------------------------------------------------------------
+
+real = elementwise(
+    "real", lambda x: x.real, "x", lambda g, _y, x_aval: cast(g, x_aval.dtype), "Real part; of a real number, itself.",
+    accepts="iufc", result="real",
+)  # fmt: skip
+imag = elementwise(
+    "imag", lambda x: x.imag, "0", lambda g, _y, x_aval: g * -1j if x_aval.dtype.kind == "c" else None,
+    "Imaginary part; of a real number, 0.", accepts="iufc", result="real",
+)  # fmt: skip
+conj = elementwise(
+    "conj", np.conjugate, "x", lambda g, _y, _x: conj(g), "Complex conjugate; of a real number, itself.",
+    accepts="iufc",
+)  # fmt: skip
+
 # --- exponentials and logarithms ------------------------------------------------------------------------------------
 
 _FLOAT: dict[str, Any] = {"accepts": "biufc", "compute": "float"}
 _REAL: dict[str, Any] = {"accepts": "biuf", "compute": "float"}
 
+
+def _expm1(x: Any) -> Any:
+    if x.dtype.kind != "c":
+        return np.expm1(x)
+    with np.errstate(all="ignore"):
+        y = np.expm1(x)
+    # NumPy makes these NaN where the standard does not: infinite real parts, and a NaN on the real line.
+    exp_x = np.exp(x)
+    y = np.where(np.isposinf(x.real), exp_x, np.where(np.isneginf(x.real), exp_x - 1, y))
+    y = np.where(np.isnan(x.real) & (x.imag == 0), x, y).astype(x.dtype, copy=False)
+    y.real += 0.0  # -0.0 to 0.0
+    return y
+
+
 exp = elementwise("exp", np.exp, "exp(x)", lambda g, y, _x: g * y, "Exponential, e ** x.", **_FLOAT)
-expm1 = elementwise(
-    "expm1", np.expm1, "expm1(x)", lambda g, y, _x: g * (y + 1), "e ** x - 1, accurate near 0.", **_FLOAT
-)
+expm1 = elementwise("expm1", _expm1, "expm1(x)", lambda g, y, _x: g * (y + 1), "e ** x - 1, accurate near 0.", **_FLOAT)
 log = elementwise("log", np.log, "log(x)", lambda g, _y, x: g / x, "Natural logarithm; NaN below 0.", **_FLOAT)
 log1p = elementwise(
     "log1p", np.log1p, "log1p(x)", lambda g, _y, x: g / (1 + x), "log(1 + x), accurate near 0.", **_FLOAT
@@ -140,13 +203,10 @@ asinh = elementwise(
     "asinh", np.arcsinh, "asinh(x)", lambda g, _y, x: g / sqrt(x * x + 1), "Inverse hyperbolic sine.", **_FLOAT
 )
 acosh = elementwise(
-    "acosh",
-    np.arccosh,
-    "acosh(x)",
-    lambda g, _y, x: g / sqrt((x - 1) * (x + 1)),
-    "Inverse hyperbolic cosine.",
+    # Two roots: of complex factors, the root of the product may lie on another branch.
+    "acosh", np.arccosh, "acosh(x)", lambda g, _y, x: g / (sqrt(x - 1) * sqrt(x + 1)), "Inverse hyperbolic cosine.",
     **_FLOAT,
-)
+)  # fmt: skip
 atanh = elementwise(
     "atanh", np.arctanh, "atanh(x)", lambda g, _y, x: g / ((1 - x) * (1 + x)), "Inverse hyperbolic tangent.", **_FLOAT
 )
@@ -179,16 +239,24 @@ softplus = elementwise(
 
 # --- rounding and tests ---------------------------------------------------------------------------------------------
 
-floor = elementwise("floor", np.floor, "floor(x)", ZERO, "Largest integer not above x.", accepts="iuf")
-ceil = elementwise("ceil", np.ceil, "ceil(x)", ZERO, "Smallest integer not below x.", accepts="iuf")
-trunc = elementwise("trunc", np.trunc, "trunc(x)", ZERO, "Integer part of x.", accepts="iuf")
-rint = elementwise("rint", lambda x: np.rint(x).astype(x.dtype, copy=False), "rint(x)", ZERO,
-                   "Nearest integer, halves to even.", accepts="iuf")  # fmt: skip
+
+def _whole(ufunc: Any) -> Any:
+    return lambda x: x if x.dtype.kind in "iu" else ufunc(x)  # by way of floats, large integers would change
+
+
+floor = elementwise("floor", _whole(np.floor), "floor(x)", ZERO, "Largest integer not above x.", accepts="iuf")
+ceil = elementwise("ceil", _whole(np.ceil), "ceil(x)", ZERO, "Smallest integer not below x.", accepts="iuf")
+trunc = elementwise("trunc", _whole(np.trunc), "trunc(x)", ZERO, "Integer part of x.", accepts="iuf")
+rint = elementwise("rint", _whole(np.rint), "rint(x)", ZERO, "Nearest integer, halves to even; of complex numbers, of "
+                   "each part.", accepts="iufc")  # fmt: skip
 
 _BOOL: dict[str, Any] = {"result": "bool"}
 _NO = "a truth value has no derivative"
 isnan = elementwise("isnan", np.isnan, "x != x", _NO, "Whether x is NaN.", **_BOOL)
 isinf = elementwise("isinf", np.isinf, "isinf(x)", _NO, "Whether x is infinite.", **_BOOL)
+signbit = elementwise(
+    "signbit", np.signbit, "signbit(x) != 0", _NO, "Whether x's sign bit is set, as in -0.0.", accepts="iuf", **_BOOL
+)
 isfinite = elementwise("isfinite", np.isfinite, "isfinite(x)", _NO, "Whether x is neither NaN nor infinite.", **_BOOL)
 equal = elementwise("equal", np.equal, "x == y", _NO, "Whether x == y.", **_BOOL)
 not_equal = elementwise("not_equal", np.not_equal, "x != y", _NO, "Whether x != y.", **_BOOL)
@@ -239,8 +307,11 @@ def _cast_aval(x: Any, *, dtype: Any) -> ShapedArray:
     batch=batching.pointwise,
 )
 def _cast(x: Any, *, dtype: Any) -> Any:
-    """Elements converted to another dtype; floats to integers truncate."""
-    return x.astype(dtype)
+    """Elements converted to another dtype; floats to integers truncate.
+
+    Complex to real takes the real part: the adjoint of real to complex, which only derivatives ask for.
+    """
+    return (x.real if x.dtype.kind == "c" and dtype.kind not in "cb" else x).astype(dtype)
 
 
 def cast(x: Any, dtype: Any) -> Any:
@@ -281,5 +352,6 @@ install_operators(
         ("__pow__", power_operator, False),
         ("__rpow__", power.apply, True),
     ],
-    {op.body: op for op in (*_COMPARISONS.values(), *_ARITHMETIC.values(), power)},
+    {np.floor_divide: floor_divide}
+    | {op.body: op for op in (*_COMPARISONS.values(), *_ARITHMETIC.values(), power) if op is not floor_divide},
 )

@@ -21,6 +21,8 @@ def _aval(x: Any, *, axis: Axes, keepdims: bool) -> ShapedArray:
 
 def _aval_nonempty(name: str) -> Any:
     def aval(x: Any, *, axis: Axes, keepdims: bool) -> ShapedArray:
+        if x.dtype.kind == "c":
+            raise errors.unsupported_dtype(name, ("x",), (x,), "real numbers")
         if any(x.shape[i] == 0 for i in axis):
             raise errors.empty_reduction(name, x.shape, axis)
         return _aval(x, axis=axis, keepdims=keepdims)
@@ -158,6 +160,8 @@ def reduce_all(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 
 def _arg_aval(name: str) -> Any:
     def aval(x: Any, *, axis: int) -> ShapedArray:
+        if x.dtype.kind == "c":
+            raise errors.unsupported_dtype(name, ("x",), (x,), "real numbers")
         if x.shape[axis] == 0:
             raise errors.empty_reduction(name, x.shape, axis)
         return ShapedArray(reduced_shape(x.shape, (axis,), False), dtypes.default_int)

@@ -1,0 +1,102 @@
+"""Special functions: error functions, gamma and its relatives, Bessel functions, logarithms that stay finite; and the
+elementary ones that the array API leaves out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..core.array import Array
+from ..core.device import as_array
+from ..core.ops import elementwise
+from ..core.ops.special import (
+    betaln,
+    cbrt,
+    digamma,
+    erf,
+    erfc,
+    erfinv,
+    exp2,
+    expit,
+    fmax,
+    fmin,
+    fmod,
+    gammainc,
+    gammaincc,
+    gammaln,
+    i0,
+    i0e,
+    i1,
+    i1e,
+    iv,
+    ive,
+    j0,
+    j1,
+    jv,
+    log_ndtr,
+    logit,
+    ndtr,
+    ndtri,
+    polygamma,
+    xlog1py,
+    xlogy,
+    zeta,
+)
+
+__all__ = [
+    "betaln",
+    "cbrt",
+    "deg2rad",
+    "degrees",
+    "digamma",
+    "erf",
+    "erfc",
+    "erfinv",
+    "exp2",
+    "expit",
+    "fmax",
+    "fmin",
+    "fmod",
+    "gammainc",
+    "gammaincc",
+    "gammaln",
+    "heaviside",
+    "i0",
+    "i0e",
+    "i1",
+    "i1e",
+    "iv",
+    "ive",
+    "j0",
+    "j1",
+    "jv",
+    "log_ndtr",
+    "logit",
+    "ndtr",
+    "ndtri",
+    "polygamma",
+    "rad2deg",
+    "radians",
+    "xlog1py",
+    "xlogy",
+    "zeta",
+]
+
+
+def deg2rad(x: Any, /) -> Array:
+    """Degrees as radians, x pi / 180."""
+    return as_array(x) * (math.pi / 180)
+
+
+def rad2deg(x: Any, /) -> Array:
+    """Radians as degrees, x 180 / pi."""
+    return as_array(x) * (180 / math.pi)
+
+
+radians, degrees = deg2rad, rad2deg
+
+
+def heaviside(x: Any, at_zero: Any, /) -> Array:
+    """Step: 0 below 0, 1 above, ``at_zero`` at 0, NaN for NaN. The derivative by x is 0."""
+    step = elementwise.where(elementwise.greater(x, 0), 1.0, elementwise.where(elementwise.isnan(x), math.nan, 0.0))
+    return elementwise.where(elementwise.equal(x, 0), at_zero, step)
