@@ -214,9 +214,7 @@ def test_indices_that_do_not_fit(index, text):
         knp.zeros((3, 5))[index]
 
 
-@pytest.mark.parametrize(
-    "index", [1.0, "a", (slice(0.5, None),), np.array([0.5]), True, (..., ...), object()], ids=repr
-)
+@pytest.mark.parametrize("index", [1.0, "a", (slice(0.5, None),), np.array([0.5]), (..., ...)], ids=repr)
 def test_no_index(index):
     with pytest.raises(TypeError, match="an index is an integer, a slice, None"):
         knp.zeros((3, 5))[index]

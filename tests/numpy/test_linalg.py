@@ -369,7 +369,9 @@ GRADS = {
 def test_derivatives(name, order):
     f, *args = GRADS[name]
     # Results such as QRResult come back as plain tuples, whose free signs are the same nearby.
-    check_grads(lambda *xs: list(y) if isinstance(y := f(*xs), tuple) else y, args, order=order)
+    # Forward mode pushes all results of a full svd at once, those without a derivative as well, and refuses.
+    modes = ("rev",) if name == "full svd, values" else ("rev", "fwd")
+    check_grads(lambda *xs: list(y) if isinstance(y := f(*xs), tuple) else y, args, order=order, modes=modes)
 
 
 @pytest.mark.parametrize("name", [name for name in GRADS if name != "full svd, values"])

@@ -18,7 +18,8 @@ from knet.core import registry
 from knet.core.pointwise import Elementwise
 
 COMPILER = shutil.which("cc")
-PRIMITIVES = {name: p for name, p in registry.items() if isinstance(p, Elementwise)}
+# Those without an expression, because C99 has no such function, run their body everywhere.
+PRIMITIVES = {name: p for name, p in registry.items() if isinstance(p, Elementwise) and p.c}
 TYPES = {np.float32: "float", np.float64: "double", np.int64: "long long"}
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, np.inf, -np.inf, np.nan, 30.0, -30.0]
 
@@ -71,7 +72,11 @@ def operands(primitive, dtype):
 
 
 # Where C's own function rounds or treats infinities otherwise than NumPy's: finite operands alone, in ulps.
-FINITE = {"remainder": 1e6, "floor_divide": 0, "power": 4, "hypot": 4, "atan2": 4}
+FINITE = {
+    "remainder": 1e6, "floor_divide": 0, "power": 4, "hypot": 4, "atan2": 4, "logit": 64,
+    "erfc": 64, "ndtr": 512,  # in the far tail, where the argument's rounding is magnified
+    "gammaln": 1e6,  # near its roots at 1 and 2
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -98,6 +103,7 @@ def test_expression_computes_what_the_body_does(library, name, dtype):
     np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
     finite = np.isfinite(want)
     np.testing.assert_array_equal(got[~finite & ~np.isnan(want)], want[~finite & ~np.isnan(want)])
-    ulp = np.spacing(np.maximum(np.abs(want[finite]), np.finfo(dtype).tiny))
+    with np.errstate(over="ignore"):  # beyond the largest number
+        ulp = np.spacing(np.maximum(np.abs(want[finite]), np.finfo(dtype).tiny))
     off = np.abs(got[finite].astype(np.float64) - want[finite]) / ulp
     assert off.size and off.max() <= FINITE.get(name, 4), f"{name}: {off.max()} ulp off at {int(off.argmax())}"

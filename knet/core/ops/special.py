@@ -98,7 +98,7 @@ polygamma = elementwise(
     "Derivative of digamma of order n = 0, 1, 2, ... at x: polygamma(n, x). n, x: [...].", argnames=("n", "x"), **_REAL,
 )  # fmt: skip
 betaln = elementwise(
-    "betaln", _binary("betaln"), "lgamma(x) + lgamma(y) - lgamma(x + y)",
+    "betaln", _binary("betaln"), "",
     (
         lambda g, _y, a, b: g * (digamma(a) - digamma(a + b)),
         lambda g, _y, a, b: g * (digamma(b) - digamma(a + b)),
