@@ -19,6 +19,7 @@ import scipy.special
 import knet.core.errors
 import knet.numpy as knp
 from knet.backends.cpu import backend as cpu
+from knet.core.ops import register_all
 from knet.core.pointwise import Elementwise
 from knet.core.primitive import ZERO, Primitive, registry
 
@@ -152,6 +153,7 @@ def batches(primitive: Primitive) -> str:
 
 def own_primitives() -> list[Primitive]:
     """The registry's primitives that belong to Knet, by name."""
+    register_all()
     return [p for _, p in sorted(registry.items()) if p.body is not None]
 
 

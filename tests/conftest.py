@@ -18,11 +18,14 @@ import pytest
 
 import knet
 from knet.core import device
+from knet.core.ops import register_all
 
 # Next to pytest's own cache: a directory .hypothesis at the root would be collected, with a warning, which is an error.
 hypothesis.configuration.set_hypothesis_home_dir(Path(__file__).parent.parent / ".pytest_cache" / "hypothesis")
 hypothesis.settings.register_profile("knet", deadline=None, derandomize=True, max_examples=60, database=None)
 hypothesis.settings.load_profile("knet")
+
+register_all()  # tests walk the registry
 
 BACKENDS = ("cpu", "cuda", "opencl")
 REQUIRED = {name for name in os.environ.get("KNET_REQUIRE", "").split(",") if name}

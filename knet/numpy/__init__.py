@@ -6,8 +6,11 @@ Dtypes: float32 and int64 by default; see :mod:`knet.core.dtypes` for promotion.
 
 from __future__ import annotations
 
+import importlib as _importlib
 import math as _math
 import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from ..core.array import Array as _Array
 from ..core.dtypes import (
@@ -93,26 +96,28 @@ from ..core.ops.elementwise import (
     tanh,
     trunc,
 )
-from . import fft, linalg
-from .arrangement import *
-from .comparison import *
-from .covariance import *
 from .creation import *
 from .elementwise import *
 from .indexing import *
 from .inspection import *
 from .inspection import __array_namespace_info__
 from .manipulation import *
-from .missing import *
-from .order import *
-from .padding import *
 from .products import cross, diag, diagonal, dot, einsum, inner, kron, matmul, outer, tensordot, trace, vdot, vecdot
-from .scatter import *
-from .search import *
-from .segments import *
-from .signal import *
-from .special import *
 from .statistics import *
+
+if _TYPE_CHECKING:
+    from . import fft, linalg
+    from .arrangement import *
+    from .comparison import *
+    from .covariance import *
+    from .missing import *
+    from .order import *
+    from .padding import *
+    from .scatter import *
+    from .search import *
+    from .segments import *
+    from .signal import *
+    from .special import *
 
 pow = power
 arccos, arcsin, arctan, arctan2 = acos, asin, atan, atan2
@@ -123,7 +128,36 @@ conjugate = conj
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
 __array_api_version__ = "2024.12"
-_modules = {_name for _name, _value in globals().items() if isinstance(_value, type(_sys))} - {"fft", "linalg"}
-__all__ = [_name for _name in globals() if not _name.startswith("_") and _name not in {"annotations", *_modules}]
+
+# What many programs do without is imported when one of its names is first used: it would double import knet's time.
+_LATER = (
+    "search", "arrangement", "comparison", "covariance", "missing", "order", "padding", "scatter", "segments", "signal",
+    "special",
+)  # fmt: skip
+_EXTENSIONS = ("fft", "linalg")
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _EXTENSIONS:
+        return _importlib.import_module(f"{__name__}.{name}")
+    if name == "__all__":
+        return __dir__()
+    if not name.startswith("_"):
+        for later in _LATER:
+            module = _importlib.import_module(f"{__name__}.{later}")
+            if name in module.__all__:
+                globals()[name] = value = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    names = {n for n, v in globals().items() if not n.startswith("_") and not isinstance(v, type(_sys))} - {
+        "annotations"
+    }
+    for later in _LATER:
+        names.update(_importlib.import_module(f"{__name__}.{later}").__all__)
+    return sorted(names | set(_EXTENSIONS))
+
 
 _Array.namespace = _sys.modules[__name__]

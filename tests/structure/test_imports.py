@@ -116,7 +116,9 @@ def test_no_knet_module_is_imported_inside_a_function(path):
             assert module.split(".")[0] != "knet", f"{at(path, node)}: import knet's own modules at the top"
 
 
-def test_modules_are_loaded_by_name_in_one_place_only():
+def test_modules_are_loaded_by_name_where_that_is_the_point_only():
+    # Backends in core/device.py; families that are registered when first used in core/ops.
+    allowed = [("core/device.py", "importlib.import_module"), ("core/ops/__init__.py", "import_module")]
     found = []
     for path in FILES:
         for node in nodes_of(path):
@@ -124,7 +126,7 @@ def test_modules_are_loaded_by_name_in_one_place_only():
                 name = ast.unparse(node.func)
                 if name in ("importlib.import_module", "import_module", "__import__"):
                     found.append((str(path.relative_to(ROOT)), name))
-    assert [f for f in found if f[1] != "__import__"] == [("core/device.py", "importlib.import_module")]
+    assert [f for f in found if f[1] != "__import__"] == allowed
     assert all(path == "numpy/__init__.py" for path, name in found if name == "__import__")
 
 
