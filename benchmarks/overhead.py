@@ -1,7 +1,7 @@
 """``python -m benchmarks.overhead``: what a call of Knet costs over the same call of NumPy, on arrays of 20 elements.
 
-Both compute the same with NumPy's kernels, so the difference is Knet's Python. Best of some repetitions, interleaved; the
-last column is microseconds over NumPy's.
+Both compute the same with NumPy's kernels, so the difference is Knet's Python. Best of some repetitions, interleaved;
+the last column is microseconds over NumPy's.
 """
 
 from __future__ import annotations
