@@ -591,7 +591,7 @@ SPECIAL = [
     binary("gammaincc", lambda a, x: 1 - _gammainc(a, x), POSITIVE, "f", RULE, 16, grad_ulp=32,
            scale=lambda a, x: a * 0 + x * 0 + 1,
            special=[(1.0, 0.0, 1.0), (1.0, inf, 0.0), (nan, 1.0, nan)]),
-    binary("loggamma_slope", _loggamma_slope, (POSITIVE, _LOGS), "f", RULE, 8, grad_ulp=32,
+    binary("loggamma_slope", _loggamma_slope, (POSITIVE, _LOGS), "f", RULE, 16, grad_ulp=32,
            special=[(-1.0, 0.0, nan), (1.0, nan, nan)]),
     unary("i0", _order(_iv, 0), REAL, "f", RULE, 6, special=[(0.0, 1.0), (nan, nan)]),
     unary("i1", _order(_iv, 1), REAL, "f", RULE, 6, special=[(0.0, 0.0), (nan, nan)], slopes=[(0.0, 0.5)]),

@@ -260,7 +260,9 @@ def svd(x: Any, *, full: bool) -> Any:
     NaN. Forward mode takes all three.
     """
     if not x.size:
-        return tuple(np.zeros(a.shape, a.dtype) + _eye(a.shape, a.dtype) for a in _svd_aval(x, full=full))
+        return tuple(
+            (np.zeros(a.shape, a.dtype) + _eye(a.shape, a.dtype)).astype(a.dtype) for a in _svd_aval(x, full=full)
+        )
     failure = lambda: errors.not_converged("svd", "x", x)  # noqa: E731
     return lapack(x, lambda a: tuple(np.linalg.svd(a, full_matrices=full)), failure=failure)
 

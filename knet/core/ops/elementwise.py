@@ -221,11 +221,12 @@ hypot = elementwise(
 
 def _sigmoid(x: Any) -> Any:
     small = np.exp(-np.abs(x))  # never overflows
-    return np.where(x >= 0, 1, small) / (1 + small)
+    one = x.dtype.type(1)  # of bfloat16, for which NumPy 2.0 would let a Python number widen the result
+    return np.where(x >= 0, one, small) / (one + small)
 
 
 relu = elementwise(
-    "relu", lambda x: np.maximum(x, 0), "x < 0 ? 0 : x", lambda g, y, _x: where(greater(y, 0), g, 0.0),
+    "relu", lambda x: np.maximum(x, x.dtype.type(0)), "x < 0 ? 0 : x", lambda g, y, _x: where(greater(y, 0), g, 0.0),
     "Rectified linear unit, max(x, 0); the derivative at 0 is 0.", accepts="iuf",
 )  # fmt: skip
 sigmoid = elementwise(
@@ -233,7 +234,7 @@ sigmoid = elementwise(
     "Logistic function, 1 / (1 + e ** -x), in [0, 1].", **_REAL,
 )  # fmt: skip
 softplus = elementwise(
-    "softplus", lambda x: np.logaddexp(x, np.zeros((), x.dtype)), "fmax(x, 0) + log1p(exp(-fabs(x)))",
+    "softplus", lambda x: np.logaddexp(x, np.zeros((), x.dtype)).astype(x.dtype), "fmax(x, 0) + log1p(exp(-fabs(x)))",
     lambda g, _y, x: g * sigmoid(x), "log(1 + e ** x), a smooth relu, without overflow.", **_REAL,
 )  # fmt: skip
 
