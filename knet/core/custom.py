@@ -18,7 +18,7 @@ from .batch import BatchTrace, BatchTracer, map_batch, sum_batch
 from .device import as_array
 from .forward import JVPTrace, transpose
 from .ops import creation, elementwise
-from .reverse import ReverseTrace, ReverseTracer, backward
+from .reverse import ReverseTrace, ReverseTracer, accumulate, backward
 from .trace import ClosesOver, bottom, top_trace
 
 Leaves = Sequence[Any]
@@ -78,7 +78,7 @@ class VJPCall(Call):
             # The rule may use values of this trace, kept as residuals or closed over: they count as constants.
             with trace.standing_in(_value):
                 cs = self.backward(residuals, [zero() if g is None else g for g, zero in zip(gs, zeros, strict=True)])
-            return [_lower(trace, cs[i]) for i in argnums]
+            return [trace.lower(cs[i]) for i in argnums]
 
         return outs, (), pull
 
@@ -124,10 +124,6 @@ def _redirected(results: Leaves) -> list[Any]:
             y = y.trace.redirect(y)
         found.append(y)
     return found
-
-
-def _lower(trace: ReverseTrace, x: Any) -> Any:
-    return x.value if type(x) is ReverseTracer and x.trace is trace else x
 
 
 def _zero_maker(y: Any) -> Callable[[], Any]:
@@ -275,8 +271,8 @@ class JVPCall(Call):
         try:
             ts = [inner.watch(creation.zeros_like(x)) if i in argnums else _zero(x) for i, x in enumerate(values)]
             outs, touts = self.jvp(values, ts)
-            outs = trace.own(_redirected([_lower(inner, y) for y in outs]))  # results do not depend on the tangents
-            numbers = [t.number if type(t) is ReverseTracer and t.trace is inner else None for t in touts]
+            outs = trace.own(_redirected([inner.lower(y) for y in outs]))  # results do not depend on the tangents
+            numbers = [inner.number(t) for t in touts]
             tape = inner.take_tape()
         finally:
             inner.close()
@@ -284,11 +280,10 @@ class JVPCall(Call):
         def pull(gs: Leaves) -> list[Any]:
             cotangents: dict[int, Any] = {}
             for n, g in zip(numbers, gs, strict=True):
-                if n is not None and g is not None:
-                    cotangents[n] = elementwise.add(cotangents[n], g) if n in cotangents else g
+                accumulate(cotangents, n, g)
             with trace.standing_in(_value):
                 backward(tape, cotangents, consume=False)
-            return [_lower(trace, cotangents.get(ts[i].number)) for i in argnums]
+            return [trace.lower(cotangents.get(ts[i].number)) for i in argnums]
 
         return outs, (), pull
 
@@ -416,9 +411,7 @@ class CheckpointCall(Call):
                     tape = inner.take_tape()
                     cotangents: dict[int, Any] = {}
                     for y, g in zip(results, gs, strict=True):
-                        if g is not None and type(y) is ReverseTracer and y.trace is inner:
-                            n = y.number
-                            cotangents[n] = elementwise.add(cotangents[n], g) if n in cotangents else g
+                        accumulate(cotangents, inner.number(y), g)
                     # Within, because checkpoints inside of this one run again here, with what they close over.
                     backward(tape, cotangents, consume=True)
             finally:

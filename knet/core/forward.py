@@ -14,7 +14,7 @@ from typing import Any
 from . import dtypes, errors
 from .ops import creation, elementwise, shape
 from .primitive import Linear, Primitive
-from .reverse import ReverseTrace, ReverseTracer, backward
+from .reverse import ReverseTrace, ReverseTracer, accumulate, backward
 from .trace import Trace, ValueTracer
 
 
@@ -162,7 +162,7 @@ def transpose(pull: Any, ys: Sequence[Any], tangents: Sequence[Any]) -> list[Any
         for c, t in zip(cs, tangents, strict=True):
             if type(c) is ReverseTracer and c.trace is trace and t is not None:
                 t = t if t.dtype is c.dtype else elementwise.cast(t, c.dtype)
-                cotangents[c.number] = elementwise.add(cotangents[c.number], t) if c.number in cotangents else t
+                accumulate(cotangents, c.number, t)
         tape = trace.take_tape()
         backward(tape, cotangents, consume=True)
     finally:

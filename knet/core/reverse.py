@@ -21,7 +21,7 @@ import numpy as np
 from . import dtypes, errors
 from .array import Array, DeviceArray
 from .aval import ShapedArray, aval_of
-from .ops import elementwise, reduce, shape
+from .ops import elementwise, reduce
 from .primitive import NOTHING, VALUE, Primitive, registry
 from .trace import Trace, ValueTracer
 
@@ -150,7 +150,7 @@ class ReverseTrace(Trace):
         outs, closed_over, pull = call.recorded(self, values, argnums)
         # A result that is a tracer of this trace already depends on it through the function's closure.
         direct = tuple((i, y.number) for i, y in enumerate(outs) if type(y) is ReverseTracer and y.trace is self)
-        values = [y.value if type(y) is ReverseTracer and y.trace is self else y for y in outs]
+        values = [self.lower(y) for y in outs]
 
         def rules(gs: Any, _ys: Any) -> list[Any]:
             return [*pull(gs), *(gs[i] for i, _ in direct)]
@@ -162,6 +162,14 @@ class ReverseTrace(Trace):
             ReverseTracer(self, y, n) if isinstance(y, Array) and dtypes.is_differentiable(y.dtype) else y
             for y, n in zip(values, numbers, strict=True)
         ]
+
+    def lower(self, x: Any) -> Any:
+        """x one level down, if it is a tracer of this trace."""
+        return x.value if type(x) is ReverseTracer and x.trace is self else x
+
+    def number(self, x: Any) -> int | None:
+        """The number of x, if it is a tracer of this trace."""
+        return x.number if type(x) is ReverseTracer and x.trace is self else None
 
     def take_tape(self) -> list[Any]:
         """The tape; the trace has ended with this."""
@@ -250,8 +258,7 @@ def _walk(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict[in
                 continue
             if not isinstance(rules, tuple):  # one rule for all operands
                 for parent, c in zip(parents, rules(g, y), strict=True):
-                    if c is not None:
-                        cotangents[parent] = add(cotangents[parent], c) if parent in cotangents else c
+                    accumulate(cotangents, parent, c)
                 continue
         c = None
         for i, parent in enumerate(parents):
@@ -268,15 +275,15 @@ def _walk(tape: list[Any], cotangents: dict[int, Any], consume: bool) -> dict[in
     return cotangents
 
 
+def accumulate(cotangents: dict[int, Any], number: int | None, g: Any) -> None:
+    """Add a cotangent to what waits under a number; None on either side is nothing to add."""
+    if number is not None and g is not None:
+        cotangents[number] = elementwise.add(cotangents[number], g) if number in cotangents else g
+
+
 def undo_broadcast(c: Any, to: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Cotangent of an operand that was broadcast or promoted: summed over the new axes, cast to its dtype."""
-    if c.shape != to:
-        lead = c.ndim - len(to)
-        axes = tuple(range(lead)) + tuple(axis for axis, n in enumerate(to, lead) if n == 1 and c.shape[axis] != 1)
-        if axes:
-            c = reduce.reduce_sum(c, axis=axes, keepdims=False)
-        if c.shape != to:
-            c = shape.broadcast_or_reshape(c, to)
+    c = reduce.sum_to(c, to)
     return c if c.dtype is dtype else elementwise.cast(c, dtype)
 
 

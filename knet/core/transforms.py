@@ -11,7 +11,7 @@ from .array import Array
 from .aval import aval_of
 from .device import as_array
 from .ops import creation, elementwise
-from .reverse import ReverseTrace, ReverseTracer, backward
+from .reverse import ReverseTrace, accumulate, backward
 
 __all__ = ["grad", "stop_gradient", "value_and_grad", "vjp"]
 
@@ -78,7 +78,7 @@ def value_and_grad(
                 if not (isinstance(out, tuple) and len(out) == 2):
                     raise errors.aux_pair(name, out)
                 out, aux = out
-                aux = tree.map(lambda leaf: _lower(trace, leaf), aux)
+                aux = tree.map(lambda leaf: trace.lower(leaf), aux)
             value, number = _scalar_loss(trace, name, out)
             del out
             tape = trace.take_tape()
@@ -124,11 +124,11 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
             if not (isinstance(out, tuple) and len(out) == 2):
                 raise errors.aux_pair(name, out, "vjp")
             out, aux = out
-            aux = tree.map(lambda leaf: _lower(trace, leaf), aux)
+            aux = tree.map(lambda leaf: trace.lower(leaf), aux)
         outputs, out_structure = tree.flatten(out)
         outputs = [as_array(y, f"vjp({name})") for y in outputs]
-        numbers = [_number(trace, y) for y in outputs]
-        values = [_lower(trace, y) for y in outputs]
+        numbers = [trace.number(y) for y in outputs]
+        values = [trace.lower(y) for y in outputs]
         avals = [aval_of(y) for y in values]
         tape = trace.take_tape()
     finally:
@@ -149,8 +149,7 @@ def vjp(fun: Callable[..., Any], *primals: Any, has_aux: bool = False) -> tuple[
             )
             if aval_of(g) != aval:
                 raise errors.cotangent_mismatch(path or "", g, aval)
-            if n is not None:
-                cotangents[n] = g if n not in cotangents else elementwise.add(cotangents[n], g)
+            accumulate(cotangents, n, g)
         backward(tape, cotangents, consume=False)
         return tree.unflatten(structure, [_gradient(cotangents, n, leaf) for n, leaf in inputs])
 
@@ -205,14 +204,6 @@ def _place(args: Sequence[Any], argnums: int | Sequence[int], leaf: int) -> str:
     return places[leaf]
 
 
-def _lower(trace: ReverseTrace, x: Any) -> Any:
-    return x.value if type(x) is ReverseTracer and x.trace is trace else x
-
-
-def _number(trace: ReverseTrace, x: Any) -> int | None:
-    return x.number if type(x) is ReverseTracer and x.trace is trace else None
-
-
 def _scalar_loss(trace: ReverseTrace, name: str, out: Any) -> tuple[Any, int | None]:
     if isinstance(out, (bool, int, float)) or (not isinstance(out, Array) and hasattr(out, "__array__")):
         out = as_array(out)
@@ -222,7 +213,7 @@ def _scalar_loss(trace: ReverseTrace, name: str, out: Any) -> tuple[Any, int | N
         raise errors.non_scalar_loss(name, out)
     if out.dtype.kind == "c" or not dtypes.is_differentiable(out.dtype):
         raise errors.integer_loss(name, out)
-    return _lower(trace, out), _number(trace, out)
+    return trace.lower(out), trace.number(out)
 
 
 def _gradient(cotangents: dict[int, Any], number: int, primal: Any) -> Any:

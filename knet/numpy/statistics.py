@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core import dtypes, errors
 from ..core.array import Array
+from ..core.aval import size_of
 from ..core.device import as_array
 from ..core.ops import elementwise, reduce
 from ..core.ops import shape as shape_ops
@@ -89,13 +90,6 @@ def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     return reduce.reduce_min(x, axis=canonical_axes(axis, x.ndim, "min"), keepdims=keepdims)
 
 
-def _count(x: Array, axes: tuple[int, ...]) -> int:
-    count = 1
-    for i in axes:
-        count *= x.shape[i]
-    return count
-
-
 def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Arithmetic mean over axes; integers give the default float. No elements give NaN.
 
@@ -105,7 +99,7 @@ def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     x = as_array(x)
     axes = canonical_axes(axis, x.ndim, "mean")
     x = elementwise.cast(x, dtypes.to_float(x.dtype))
-    count = _count(x, axes)
+    count = size_of([x.shape[i] for i in axes])
     return reduce.reduce_sum(x, axis=axes, keepdims=keepdims) * (1.0 / count if count else float("nan"))
 
 
@@ -125,7 +119,7 @@ def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
         squared = elementwise.square(elementwise.real(centred)) + elementwise.square(elementwise.imag(centred))
     else:
         squared = elementwise.square(centred)
-    count = _count(x, axes) - correction
+    count = size_of([x.shape[i] for i in axes]) - correction
     return reduce.reduce_sum(squared, axis=axes, keepdims=keepdims) * (1.0 / count if count > 0 else float("nan"))
 
 

@@ -19,7 +19,7 @@ from ..device import from_numpy
 from ..primitive import MULTILINEAR, primitive
 from . import creation, elementwise
 from . import shape as shape_ops
-from .reduce import reduce_sum, wide
+from .reduce import reduce_sum, sum_to, wide
 
 # --- what the rules are written with ----------------------------------------------------------------------------------
 
@@ -65,16 +65,6 @@ def triangle(x: Any, lower: bool, k: int = 0) -> Any:
     rows, columns = x.shape[-2:]
     mask = np.tri(rows, columns, k if lower else k - 1, dtype=bool)
     return elementwise.where(constant(mask if lower else ~mask, x), x, 0.0)
-
-
-def unbatch(c: Any, shape: Any) -> Any:
-    """Cotangent summed over the batch axes along which the operand was broadcast."""
-    if c.shape == shape:
-        return c
-    lead = c.ndim - len(shape)
-    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape[:-2]) if n == 1 and c.shape[i + lead] != 1)
-    c = reduce_sum(c, axis=axes, keepdims=False)
-    return c if c.shape == shape else shape_ops.reshape(c, shape=shape)
 
 
 # --- what bodies and shape rules share --------------------------------------------------------------------------------
@@ -141,8 +131,8 @@ def _matmul_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
 @primitive(
     aval=_matmul_aval,
     vjp=(
-        lambda g, _y, x_aval, w: unbatch(matmul(g, swap_last(w)), x_aval.shape),
-        lambda g, _y, x, w_aval: unbatch(matmul(swap_last(x), g), w_aval.shape),
+        lambda g, _y, x_aval, w: sum_to(matmul(g, swap_last(w)), x_aval.shape),
+        lambda g, _y, x, w_aval: sum_to(matmul(swap_last(x), g), w_aval.shape),
     ),
     jvp=MULTILINEAR(0, 1),
     batch=_matmul_batch,
@@ -176,12 +166,12 @@ def _system_aval(name: str) -> Callable[..., ShapedArray]:
 
 
 def _solve_vjp_matrix(g: Any, y: Any, a: Any, _b: Any) -> Any:
-    return unbatch(-matmul(solve(swap_last(a), g), swap_last(y)), a.shape)
+    return sum_to(-matmul(solve(swap_last(a), g), swap_last(y)), a.shape)
 
 
 @primitive(
     aval=_system_aval("solve"),
-    vjp=(_solve_vjp_matrix, lambda g, _y, a, b_aval: unbatch(solve(swap_last(a), g), b_aval.shape)),
+    vjp=(_solve_vjp_matrix, lambda g, _y, a, b_aval: sum_to(solve(swap_last(a), g), b_aval.shape)),
     batch=batching.pointwise,
 )
 def solve(a: Any, b: Any) -> Any:
@@ -226,14 +216,14 @@ def _triangular(a: Any, b: Any, lower: bool, unit: bool) -> Any:
 def _triangular_vjp_matrix(g: Any, y: Any, a: Any, _b: Any, *, lower: bool, unit: bool) -> Any:
     gb = triangular_solve(swap_last(a), g, lower=not lower, unit=unit)
     k = (-1 if lower else 1) if unit else 0
-    return unbatch(triangle(-matmul(gb, swap_last(y)), lower, k), a.shape)
+    return sum_to(triangle(-matmul(gb, swap_last(y)), lower, k), a.shape)
 
 
 @primitive(
     aval=_system_aval("triangular_solve"),
     vjp=(
         _triangular_vjp_matrix,
-        lambda g, _y, a, b_aval, *, lower, unit: unbatch(
+        lambda g, _y, a, b_aval, *, lower, unit: sum_to(
             triangular_solve(swap_last(a), g, lower=not lower, unit=unit), b_aval.shape
         ),
     ),

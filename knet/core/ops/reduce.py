@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import batching, dtypes, errors
-from ..aval import ShapedArray, reduced_shape
+from ..aval import Shape, ShapedArray, reduced_shape, size_of
 from ..primitive import LINEAR, primitive
 from . import creation, elementwise
 from . import shape as shape_ops
@@ -57,6 +57,17 @@ def reduce_sum(x: Any, *, axis: Axes, keepdims: bool) -> Any:
     return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=wide(x)).astype(x.dtype, copy=False)
 
 
+def sum_to(c: Any, shape: Shape) -> Any:
+    """c summed over the axes along which ``shape`` was broadcast to c's: the adjoint of broadcasting."""
+    if c.shape == shape:
+        return c
+    lead = c.ndim - len(shape)
+    axes = tuple(range(lead)) + tuple(i for i, n in enumerate(shape, lead) if n == 1 and c.shape[i] != 1)
+    if axes:
+        c = reduce_sum(c, axis=axes, keepdims=False)
+    return c if c.shape == shape else shape_ops.reshape(c, shape=shape)
+
+
 def _extremum_vjp(g: Any, y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
     chosen = elementwise.equal(x, restore(y, axis, keepdims))
     count = reduce_sum(elementwise.cast(chosen, x.dtype), axis=axis, keepdims=True)
@@ -86,7 +97,8 @@ def _prod_vjp(g: Any, _y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
     rest = tuple(i for i in range(x.ndim) if i not in axis)
     order = rest + axis
     moved = shape_ops.permute(x, axes=order)
-    rows = shape_ops.reshape(moved, shape=(*(x.shape[i] for i in rest), moved.size // max(1, _count(x, rest))))
+    kept = tuple(x.shape[i] for i in rest)
+    rows = shape_ops.reshape(moved, shape=(*kept, moved.size // max(1, size_of(kept))))
     last = rows.ndim - 1
     ones = creation.full((), 1, x.dtype, x.device)
     before = shift(running_product(rows, last), 1, last, ones)
@@ -95,13 +107,6 @@ def _prod_vjp(g: Any, _y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
     )
     others = shape_ops.reshape(before * after, shape=moved.shape)
     return restore(g, axis, keepdims) * shape_ops.permute(others, axes=shape_ops.inverse_permutation(order))
-
-
-def _count(x: Any, axes: Axes) -> int:
-    count = 1
-    for i in axes:
-        count *= x.shape[i]
-    return count
 
 
 @primitive(aval=_aval, vjp=(_prod_vjp,), batch=batching.shifted(batching.next_axes))

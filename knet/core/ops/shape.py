@@ -69,21 +69,13 @@ def _broadcast_aval(x: Any, *, shape: Shape) -> ShapedArray:
     return ShapedArray(shape, x.dtype)
 
 
-def _broadcast_vjp(g: Any, _y: Any, x_aval: Any, *, shape: Shape) -> Any:
-    from_shape = x_aval.shape
-    lead = len(shape) - len(from_shape)
-    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(from_shape) if n == 1 and shape[i + lead] != 1)
-    g = reduce.reduce_sum(g, axis=axes, keepdims=False) if axes else g
-    return g if g.shape == from_shape else reshape(g, shape=from_shape)
-
-
 def _broadcast_batch(primitive: Any, args: Any, batched: Any, size: int, *, shape: Shape) -> Any:
     return primitive(batching.align(args[0], batched[0], len(shape)), shape=(size, *shape))
 
 
 @primitive(
     aval=_broadcast_aval,
-    vjp=(_broadcast_vjp,),
+    vjp=(lambda g, _y, x_aval, *, shape: reduce.sum_to(g, x_aval.shape),),
     jvp=LINEAR(),
     batch=_broadcast_batch,
 )
@@ -93,11 +85,6 @@ def broadcast_to(x: Any, *, shape: Shape) -> Any:
     x: [...]. Returns ``shape``.
     """
     return np.broadcast_to(x, shape)
-
-
-def broadcast_or_reshape(x: Any, shape: Shape) -> Any:
-    """x under ``shape``: axes of size 1 put in where elements suffice, repeated where not."""
-    return reshape(x, shape=shape) if size_of(x.shape) == size_of(shape) else broadcast_to(x, shape=shape)
 
 
 def expand(x: Any, axes: tuple[int, ...]) -> Any:
