@@ -8,6 +8,7 @@ import importlib as _importlib
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import errors, numpy, tree
+from .compiler import jit, trace
 from .core import (
     Array,
     ShapedArray,
@@ -66,6 +67,7 @@ __all__ = [
     "hvp",
     "jacfwd",
     "jacrev",
+    "jit",
     "jvp",
     "linear_transpose",
     "linearize",
@@ -80,6 +82,7 @@ __all__ = [
     "stop_gradient",
     "switch",
     "testing",
+    "trace",
     "tree",
     "use_backend",
     "value_and_grad",

@@ -325,6 +325,18 @@ class Array:
         return Array.namespace.cumsum(self, axis)
 
 
+class Donated:
+    """What stands for the buffer of an array that was given up (``donate_argnums`` of jit): every use is an error."""
+
+    __slots__ = ("was",)
+
+    def __init__(self, was: str) -> None:
+        self.was = was
+
+    def __getattr__(self, name: str) -> Any:
+        raise errors.donated(self.was)
+
+
 class DeviceArray(Array):
     """An array whose elements are in a buffer of a backend."""
 

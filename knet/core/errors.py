@@ -466,6 +466,43 @@ def abstract_to_host(wanted: str, function: str, what: str) -> TracerError:
     )
 
 
+def staged_to_host(wanted: str, function: str, what: str, value: str, line: str) -> TracerError:
+    return TracerError(
+        f"{wanted} in {line}: {what}, {value}, has no value while jit({function}) is traced: the traced program is "
+        f"run later, for many values.\n  fix: knet.numpy.where(condition, a, b) or knet.cond in place of if, "
+        f"knet.while_loop in place of while; or name the argument in static_argnums, and jit traces for each value."
+    )
+
+
+def jit_leaf(function: str, where: str, value: Any) -> TreeError:
+    return TreeError(
+        f"jit({function}): {where} is a {type(value).__name__}, {value!r:.60}: arguments must be pytrees of arrays and "
+        f"numbers.\n  fix: name it in static_argnums or static_argnames, or close over it."
+    )
+
+
+def jit_result(function: str, path: str, value: Any) -> TreeError:
+    return TreeError(
+        f"jit({function}): the result{path} is a {type(value).__name__}, {value!r:.60}: results must be pytrees of "
+        f"arrays and numbers.\n  fix: return it from a function outside of jit."
+    )
+
+
+def static_unhashable(function: str, where: Any, value: Any) -> DTypeError:
+    return DTypeError(
+        f"jit({function}): static argument {where!r} is a {type(value).__name__}, which has no hash: jit looks up what "
+        f"it compiled by the values of static arguments.\n  fix: pass a tuple in place of a list, or make the argument "
+        f"an array that is not static."
+    )
+
+
+def donated(what: str) -> ArgumentError:
+    return ArgumentError(
+        f"{what}: the array was donated to a jitted function, which has written its results into its memory.\n"
+        f"  fix: use what the function returned, or leave the argument out of donate_argnums."
+    )
+
+
 def ambiguous_truth(shape: Sequence[int]) -> ShapeError:
     return ShapeError(
         f"bool(x): x {list(shape)} has {_product(shape)} elements: the truth of an array needs exactly one.\n"

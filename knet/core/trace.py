@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .primitive import Primitive
 
 _levels = itertools.count(1)
+
+# The innermost trace that writes a graph in this thread or task: control flow keeps its shape in it (core.control).
+staging: ContextVar[Any] = ContextVar("knet_staging", default=None)
 
 
 class ClosesOver(Exception):

@@ -1,0 +1,246 @@
+"""Passes: graphs to equal graphs that compute less. Each is a function from a graph to a graph.
+
+What they may assume: primitives are pure, and so is everything that a call with graphs of its own does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..core.custom import Call
+from ..core.device import as_array
+from ..core.ops import elementwise, shape
+from .graph import Builder, Graph, Node, Value
+
+_SMALL = 1 << 12  # elements; larger results of constants are computed by the program, not kept with it
+
+
+def optimize(graph: Graph) -> Graph:
+    """The graph after all passes, in their order."""
+    for _, pass_ in PASSES:
+        graph = pass_(graph)
+    return graph
+
+
+def stages(graph: Graph) -> list[tuple[str, Graph]]:
+    """The graph as traced and after each pass, with the pass's name."""
+    result = [("traced", graph)]
+    for name, pass_ in PASSES:
+        result.append((name, pass_(result[-1][1])))
+    return result
+
+
+# --- dead code --------------------------------------------------------------------------------------------------------
+
+
+def remove_dead(graph: Graph) -> Graph:
+    """Without the nodes that no output depends on."""
+    needed = {y for y in graph.outputs if type(y) is Value}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(y in needed for y in node.results):
+            kept.append(node)
+            needed.update(node.values)
+    builder = Builder(graph)
+    for node in reversed(kept):
+        builder.copy(node)
+    return builder.finish()
+
+
+# --- common subexpressions --------------------------------------------------------------------------------------------
+
+
+def merge_equal(graph: Graph) -> Graph:
+    """Each operation on the same operands once."""
+    builder = Builder(graph)
+    seen: dict[Any, Node] = {}
+    for node in graph.nodes:
+        operands = builder.operands(node)
+        try:
+            key = (node.op, tuple((type(x), x, str(x) if x == 0 else "") if type(x) is not Value else x for x in operands),
+                   tuple(sorted(node.params.items())))  # fmt: skip
+            known = seen.get(key)
+        except TypeError:  # a parameter without a hash or an order
+            key, known = None, None
+        if known is not None:
+            builder.replaced.update(zip(node.results, known.results))
+            continue
+        builder.copy(node, operands)
+        if key is not None:
+            seen[key] = builder.graph.nodes[-1]
+    return builder.finish()
+
+
+# --- constants --------------------------------------------------------------------------------------------------------
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Small results of constants alone are computed now; arrays that hold one number become that number where an
+    elementwise operation takes one."""
+    builder = Builder(graph)
+    constants = builder.graph.constants
+    numbers = {v: n for v, a in constants.items() if (n := _uniform(a)) is not None}
+    for node in graph.nodes:
+        operands = builder.operands(node)
+        foldable = not isinstance(node.op, Call) and all(
+            type(x) is not Value or (x in constants and x.size <= _SMALL) for x in operands
+        )
+        if foldable and sum(y.size for y in node.results) <= _SMALL and node.op.name not in _NOT_FOLDED:
+            known = [constants[x] if type(x) is Value else x for x in operands]
+            if any(type(x) is Value for x in operands):
+                results = node.op(*known, **node.params)
+                for y, array in zip(node.results, results if node.op.multiple else (results,)):
+                    new = Value(y.aval)
+                    constants[new] = as_array(array)
+                    builder.replaced[y] = new
+                    number = _uniform(constants[new])
+                    if number is not None:
+                        numbers[new] = number
+                continue
+        if getattr(node.op, "pointwise", False):
+            operands = _with_numbers(node, operands, numbers)
+        builder.copy(node, operands)
+    return builder.finish()
+
+
+_NOT_FOLDED = {"cast"}  # of a number it says which dtype that number has
+
+
+def _uniform(array: Any) -> Any:
+    """The one number that an array is full of, as a Python number; else None."""
+    host = array._host("a constant")
+    if host.size == 0 or host.dtype.kind not in "biuf" or host.dtype.itemsize < 1:
+        return None
+    first = host.flat[0]
+    if not np.isfinite(first) or (host.size > 1 and not _same(host, first)):
+        return None
+    return first.item()
+
+
+def _same(host: Any, first: Any) -> bool:
+    # The strides of a broadcast number are 0: no need to look at its elements.
+    index = tuple(slice(0, 1) if step == 0 else slice(None) for step in host.strides)
+    return bool((host[index] == first).all()) and (first != 0 or not np.signbit(host[index]).any())
+
+
+def _with_numbers(node: Node, operands: tuple[Any, ...], numbers: dict[Value, Any]) -> tuple[Any, ...]:
+    """Operands with numbers in place of uniform arrays, as long as one array is left that gives dtype and shape."""
+    result = list(operands)
+    full = node.results[0].shape
+    for i, x in enumerate(operands):
+        if type(x) is Value and x in numbers and i not in node.op.free:
+            rest = [r for j, r in enumerate(result) if j != i and j not in node.op.free and type(r) is Value]
+            shapes = [r.shape for j, r in enumerate(result) if j != i and type(r) is Value]
+            if rest and np.broadcast_shapes(*shapes) == full:
+                result[i] = numbers[x]
+    return tuple(result)
+
+
+# --- algebra ----------------------------------------------------------------------------------------------------------
+
+
+def simplify(graph: Graph) -> Graph:
+    """Operations that change nothing, or undo one another, are left out; rules stand in ``_RULES``."""
+    builder = Builder(graph)
+    for node in graph.nodes:
+        operands = builder.operands(node)
+        rule = _RULES.get(getattr(node.op, "name", ""))
+        result = rule(builder, node, operands) if rule is not None else None
+        if result is None:
+            builder.copy(node, operands)
+        else:
+            builder.replaced[node.results[0]] = result
+    return builder.finish()
+
+
+def _same_type(x: Any, node: Node) -> Any:
+    return x if type(x) is Value and x.aval == node.results[0].aval else None
+
+
+def _reshape(builder: Builder, node: Node, operands: Any) -> Any:
+    (x,) = operands
+    while x.node is not None and x.node.op is shape.reshape:
+        x = x.node.operands[0]
+    if x.aval == node.results[0].aval:
+        return x
+    if x is operands[0]:
+        return None
+    return builder.add(shape.reshape, [x], node.params, [node.results[0].aval]).results[0]
+
+
+def _permute(builder: Builder, node: Node, operands: Any) -> Any:
+    (x,), axes = operands, node.params["axes"]
+    if axes == tuple(range(len(axes))):
+        return x
+    if x.node is not None and x.node.op is shape.permute:
+        inner = x.node.params["axes"]
+        source = x.node.operands[0]
+        total = tuple(inner[i] for i in axes)
+        if total == tuple(range(len(total))):
+            return source
+        return builder.add(shape.permute, [source], {"axes": total}, [node.results[0].aval]).results[0]
+    # An axis of size 1 has no place in memory: moving it is a reshape, which costs nothing.
+    moved = [i for i in axes if x.shape[i] != 1]
+    if moved == sorted(moved):
+        return builder.add(shape.reshape, [x], {"shape": node.results[0].shape}, [node.results[0].aval]).results[0]
+    return None
+
+
+def _multiply(builder: Builder, node: Node, operands: Any) -> Any:
+    x, y = operands
+    if type(y) is not Value and y == 1:
+        return _same_type(x, node)
+    if type(x) is not Value and x == 1:
+        return _same_type(y, node)
+    return None
+
+
+def _divide(builder: Builder, node: Node, operands: Any) -> Any:
+    x, y = operands
+    return _same_type(x, node) if type(y) is not Value and y == 1 else None
+
+
+def _negative(builder: Builder, node: Node, operands: Any) -> Any:
+    (x,) = operands
+    return x.node.operands[0] if x.node is not None and x.node.op is elementwise.negative else None
+
+
+def _identity(builder: Builder, node: Node, operands: Any) -> Any:
+    return _same_type(operands[0], node)
+
+
+def _cast(builder: Builder, node: Node, operands: Any) -> Any:
+    return _same_type(operands[0], node)
+
+
+def _sum(builder: Builder, node: Node, operands: Any) -> Any:
+    (x,), params = operands, node.params
+    if all(x.shape[i] == 1 for i in params["axis"]):
+        return builder.add(shape.reshape, [x], {"shape": node.results[0].shape}, [node.results[0].aval]).results[0]
+    return None
+
+
+_RULES: dict[str, Callable[[Builder, Node, Any], Any]] = {
+    "reshape": _reshape,
+    "permute": _permute,
+    "multiply": _multiply,
+    "divide": _divide,
+    "negative": _negative,
+    "positive": _identity,
+    "stop_gradient": _identity,
+    "broadcast_to": _identity,
+    "cast": _cast,
+    "reduce_sum": _sum,
+}
+
+
+PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("dead code removed", remove_dead),
+    ("constants folded", fold_constants),
+    ("simplified", simplify),
+    ("equal operations merged", merge_equal),
+    ("dead code removed again", remove_dead),
+)
