@@ -7,7 +7,7 @@ batch. Each is derived once and kept with the graph that it comes from.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from ..core import dtypes
@@ -17,36 +17,10 @@ from ..core.custom import Call
 from ..core.forward import JVPTrace
 from ..core.reverse import ReverseTrace, accumulate, backward
 from ..core.trace import Tracer
-from .graph import Graph, Node, Value
+from .execute import run
+from .graph import Graph, Node, Value, derive
+from .interpret import interpret
 from .stage import StageTrace, stage
-
-
-def interpret(graph: Graph, leaves: Sequence[Any]) -> list[Any]:
-    """Results of a graph, computed operation by operation on whatever the leaves are."""
-    values: dict[Value, Any] = dict(graph.constants)
-    values.update(zip(graph.inputs, leaves, strict=True))
-    last = _last_uses(graph)
-    for node in graph.nodes:
-        operands = [values[x] if type(x) is Value else x for x in node.operands]
-        results = node.op(operands) if isinstance(node.op, Call) else node.op(*operands, **node.params)
-        if len(node.results) == 1 and not getattr(node.op, "multiple", True):
-            results = (results,)
-        values.update(zip(node.results, results, strict=True))
-        for x in last.get(node, ()):
-            values.pop(x, None)
-    return [values[y] if type(y) is Value else y for y in graph.outputs]
-
-
-def _last_uses(graph: Graph) -> dict[Node, list[Value]]:
-    """Values that no later node needs, by the node after which that is so."""
-    kept = {y for y in graph.outputs if type(y) is Value}
-    last: dict[Node, list[Value]] = {}
-    for node in reversed(graph.nodes):
-        for x in node.values:
-            if x not in kept:
-                kept.add(x)
-                last.setdefault(node, []).append(x)
-    return last
 
 
 class GraphCall(Call):
@@ -60,8 +34,6 @@ class GraphCall(Call):
         """Results on concrete arrays, by the compiled graph; on tracers, operation by operation."""
         if any(isinstance(x, Tracer) for x in leaves):
             return interpret(self.graph, leaves)
-        from .execute import run  # deferred: compiling needs what is above
-
         return run(self.graph, leaves)
 
     def stage(self, trace: StageTrace, leaves: Sequence[Any]) -> list[Any]:
@@ -91,13 +63,6 @@ class GraphCall(Call):
 
 
 # --- graphs made of a graph -------------------------------------------------------------------------------------------
-
-
-def derive(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
-    """What is made of a graph once and kept with it."""
-    if key not in graph.derived:
-        graph.derived[key] = make()
-    return graph.derived[key]
 
 
 def _avals(graph: Graph) -> list[ShapedArray]:

@@ -8,8 +8,8 @@ from typing import Any
 from ..core import default_device
 from ..core.array import DeviceArray
 from ..core.device import as_array
-from .call import derive, interpret
-from .graph import Graph
+from .graph import Graph, derive
+from .interpret import interpret
 from .passes import optimize
 
 

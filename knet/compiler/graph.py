@@ -92,6 +92,13 @@ class Graph:
         return "\n".join(_lines(self, _names(self)))
 
 
+def derive(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
+    """What is made of a graph once and kept with it."""
+    if key not in graph.derived:
+        graph.derived[key] = make()
+    return graph.derived[key]
+
+
 class Builder:
     """A new graph that is made from an old one node by node, with values replaced on the way."""
 

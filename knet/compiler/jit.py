@@ -155,7 +155,8 @@ class Jitted:
 
     def _donated(self, args: Any) -> tuple[int, ...]:
         """Numbers of the leaves that belong to donated arguments."""
-        places, start = [], 0
+        places: list[int] = []
+        start = 0
         for i, arg in enumerate(args):
             count = len(tree.leaves(arg))
             if i in self.donate_argnums:
@@ -244,8 +245,8 @@ def jit(
 
     Args:
       fun: a pure function of pytrees of arrays and numbers. Without it, a decorator is returned.
-      static_argnums, static_argnames: arguments that are no arrays, or whose value Python code must know; hashable. Each
-        value is traced for itself.
+      static_argnums, static_argnames: arguments that are no arrays, or whose value Python code must know; hashable.
+        Each value is traced for itself.
       donate_argnums: positional arguments that the caller gives up: results are written into their memory, and using
         them afterwards is an error. For training: the old parameters and the optimizer's state.
 

@@ -60,8 +60,7 @@ def merge_equal(graph: Graph) -> Graph:
     for node in graph.nodes:
         operands = builder.operands(node)
         try:
-            key = (node.op, tuple((type(x), x, str(x) if x == 0 else "") if type(x) is not Value else x for x in operands),
-                   tuple(sorted(node.params.items())))  # fmt: skip
+            key = node.op, tuple(map(_identity_of, operands)), tuple(sorted(node.params.items()))
             known = seen.get(key)
         except TypeError:  # a parameter without a hash or an order
             key, known = None, None
@@ -72,6 +71,11 @@ def merge_equal(graph: Graph) -> Graph:
         if key is not None:
             seen[key] = builder.graph.nodes[-1]
     return builder.finish()
+
+
+def _identity_of(x: Any) -> Any:
+    # 1, 1.0 and True are equal, and so are 0.0 and -0.0.
+    return x if type(x) is Value else (type(x), repr(x))
 
 
 # --- constants --------------------------------------------------------------------------------------------------------
