@@ -12,13 +12,13 @@ from typing import Any
 
 from ..core import dtypes
 from ..core.aval import ShapedArray
-from ..core.batch import BatchTrace, vmap
+from ..core.batch import BatchTrace, BatchTracer
 from ..core.custom import Call
 from ..core.forward import JVPTrace
 from ..core.reverse import ReverseTrace, accumulate, backward
 from ..core.trace import Tracer
 from .execute import run
-from .graph import Graph, Node, Value, derive
+from .graph import Graph, Node, Value, derive, extract
 from .interpret import interpret
 from .stage import StageTrace, stage
 
@@ -137,12 +137,10 @@ class _Joint:
         trace, _, cs = self._stage(present)
         nodes, cut = trace.graph.nodes, self.cut
         # Staging is deterministic: the forward part is the one of __init__ node by node, so places name values.
-        result = Graph(f"{self.graph.name}'s derivative")
-        result.inputs = [trace.graph.inputs[i] if n < 0 else nodes[n].results[i] for n, i in self.places]
-        result.inputs += trace.graph.inputs[len(self.graph.inputs) :]
-        result.nodes = nodes[cut:]
-        result.constants = dict(trace.graph.constants)
-        result.outputs = [c for c in cs if c is not None]
+        inputs = [trace.graph.inputs[i] if n < 0 else nodes[n].results[i] for n, i in self.places]
+        inputs += trace.graph.inputs[len(self.graph.inputs) :]
+        outputs = [c for c in cs if c is not None]
+        result = extract(f"{self.graph.name}'s derivative", inputs, nodes[cut:], outputs, trace.graph.constants)
         result.derived["used"] = [c is not None for c in cs]
         return result
 
@@ -185,12 +183,46 @@ def push_forward(graph: Graph, present: tuple[bool, ...]) -> Graph:
     return derive(graph, ("pushed", present), make)
 
 
-def batch(graph: Graph, batched: tuple[bool, ...], size: int) -> Graph:
-    """Graph for a batch: inputs marked, and all results, have the batch axis in front."""
+def batch(graph: Graph, batched: tuple[bool, ...], size: int, whole: tuple[bool, ...] | None = None) -> Graph:
+    """Graph for a batch: inputs marked have the batch axis in front, and so have results.
+
+    All of them do, or with ``whole`` those that it marks and those that depend on the batch: ``derived["used"]`` says
+    which have it.
+    """
 
     def make() -> Graph:
-        avals = [ShapedArray((size, *a.shape), a.dtype) if b else a for a, b in zip(_avals(graph), batched)]
-        function = vmap(lambda *xs: interpret(graph, xs), in_axes=tuple(0 if b else None for b in batched))
-        return stage(lambda xs: function(*xs), avals, graph.name)[0]
+        used: list[bool] = []
 
-    return derive(graph, ("batched", batched, size), make)
+        def function(values: list[Any]) -> list[Any]:
+            trace = BatchTrace(graph.name, size)
+            try:
+                outs = interpret(graph, [BatchTracer(trace, x) if b else x for x, b in zip(values, batched)])
+                values, mine = trace.split(outs)
+                used[:] = [b or whole is None or whole[i] for i, b in enumerate(mine)]
+                return [trace.whole(y) if b else v for y, v, b in zip(outs, values, used)]
+            finally:
+                trace.closed = True
+
+        avals = [ShapedArray((size, *a.shape), a.dtype) if b else a for a, b in zip(_avals(graph), batched)]
+        result, _ = stage(function, avals, graph.name)
+        result.derived["used"] = used
+        return result
+
+    return derive(graph, ("batched", batched, size, whole), make)
+
+
+def dependent(graph: Graph, argnums: tuple[int, ...]) -> tuple[bool, ...]:
+    """Which results have a derivative by the inputs ``argnums`` that may differ from zero."""
+
+    def make() -> tuple[bool, ...]:
+        tape = ReverseTrace(graph.name)
+        with StageTrace(graph.name) as trace:
+            try:
+                inputs: list[Any] = [trace.input(a) for a in _avals(graph)]
+                for i in argnums:
+                    inputs[i] = tape.watch(inputs[i])
+                return tuple(tape.number(y) is not None for y in interpret(graph, inputs))
+            finally:
+                tape.close()
+
+    return derive(graph, ("dependent", argnums), make)

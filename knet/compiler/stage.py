@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ class StageTrace(Trace):
     """
 
     kind = "jit"
+    control: ClassVar[Any]  # loops and branches are made of this module: compiler.control sets it
     __slots__ = ("captured", "closed", "graph", "lifted", "token")
 
     def __init__(self, function: str) -> None:
@@ -119,13 +120,14 @@ class StageTrace(Trace):
         if known is not None:
             return known[1]
         if not isinstance(x, (DeviceArray, Tracer)):
-            x = x.dense()  # rows of a sparse gradient
-        value = Value(aval_of(x))
+            return self.value(x.dense())  # rows of a sparse gradient
+        held = StageTracer(x.trace, x.value) if type(x) is StageTracer else x  # a number keeps all its digits
+        value = Value(aval_of(held))
         self.lifted[id(x)] = x, value
-        if type(x) is DeviceArray:
-            self.graph.constants[value] = x
+        if type(held) is DeviceArray:
+            self.graph.constants[value] = held
         else:
-            self.captured[value] = x
+            self.captured[value] = held
             self.graph.inputs.append(value)
         return value
 
