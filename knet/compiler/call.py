@@ -215,8 +215,8 @@ def dependent(graph: Graph, argnums: tuple[int, ...]) -> tuple[bool, ...]:
     """Which results have a derivative by the inputs ``argnums`` that may differ from zero."""
 
     def make() -> tuple[bool, ...]:
-        tape = ReverseTrace(graph.name)
         with StageTrace(graph.name) as trace:
+            tape = ReverseTrace(graph.name)
             try:
                 inputs: list[Any] = [trace.input(a) for a in _avals(graph)]
                 for i in argnums:
