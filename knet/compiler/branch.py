@@ -12,7 +12,7 @@ from ..core.forward import JVPTrace
 from ..core.ops import creation, elementwise
 from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
-from .call import batch, linearized, pulled, push_forward
+from .derived import batch, linearized, pulled, push_forward
 from .execute import program
 from .graph import Builder, Graph, Value, extract
 from .interpret import interpret

@@ -13,7 +13,8 @@ from ..core.forward import JVPTrace
 from ..core.ops import creation, elementwise
 from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
-from .call import GraphCall, batch, dependent, push_forward
+from .call import GraphCall
+from .derived import batch, dependent, push_forward
 from .execute import program
 from .graph import Graph
 from .interpret import interpret

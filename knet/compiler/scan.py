@@ -19,7 +19,8 @@ from ..core.forward import JVPTrace
 from ..core.ops import creation, elementwise, shape
 from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
-from .call import GraphCall, batch, dependent, linearized, pulled, push_forward
+from .call import GraphCall
+from .derived import batch, dependent, linearized, pulled, push_forward
 from .execute import program
 from .graph import Graph, Value, extract
 from .interpret import interpret
@@ -49,7 +50,11 @@ class ScanCall(Call):
 
     def with_graphs(self, graphs: Sequence[Graph]) -> ScanCall:
         """The same loop around another body."""
-        return ScanCall(graphs[0], self.consts, self.carry, self.length, self.reverse)
+        return self.around(graphs[0], self.consts, self.carry)
+
+    def around(self, body: Graph, consts: int, carry: int) -> ScanCall:
+        """As many steps of a body with other operands."""
+        return ScanCall(body, consts, carry, self.length, self.reverse)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -115,9 +120,7 @@ class ScanCall(Call):
         tcarry = [or_zero(body, t, y) for t, y, c in zip(touts, self.body.outputs, carry) if c]
         tys = [t for t in touts[self.carry :] if t is not None]
         body.outputs = [*graph.outputs[: self.carry], *tcarry, *graph.outputs[self.carry : count], *tys]
-        call = ScanCall(
-            body, len(primal_ins[0]) + len(tangent_ins[0]), self.carry + len(tcarry), self.length, self.reverse
-        )
+        call = self.around(body, len(primal_ins[0]) + len(tangent_ins[0]), self.carry + len(tcarry))
         operands = []
         for ps, ts, mask in zip(self.split(primals), self.split(tangents), (consts, carry, xs)):
             operands += [*ps, *(creation.zeros_like(p) if t is None else t for p, t, m in zip(ps, ts, mask) if m)]
