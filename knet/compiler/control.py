@@ -43,7 +43,7 @@ class Control:
         names: Sequence[str], index: Any, branches: Sequence[Flat], check: Callable[[list[list[ShapedArray]]], None]
     ) -> list[Any]:
         """Results of ``branches[index]``; ``check`` sees the types of all branches' results."""
-        staged = [stage(branch, (), name) for name, branch in zip(names, branches, strict=True)]
+        staged = [stage(branch, (), name, branch=True) for name, branch in zip(names, branches, strict=True)]
         check([[y.aval for y in graph.outputs] for graph, _ in staged])
         arrays = {id(x): x for _, captured in staged for x in captured}
         graphs = []

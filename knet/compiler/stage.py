@@ -12,7 +12,7 @@ from ..core import ShapedArray, as_array, default_device, dtypes, errors
 from ..core.array import Array, DeviceArray
 from ..core.aval import aval_of
 from ..core.ops import elementwise
-from ..core.trace import Trace, Tracer, staging
+from ..core.trace import Trace, Tracer, guards, staging
 from .graph import Graph, Node, Value
 
 
@@ -26,21 +26,28 @@ class StageTrace(Trace):
 
     kind = "jit"
     control: ClassVar[Any]  # loops and branches are made of this module: compiler.control sets it
-    __slots__ = ("captured", "closed", "graph", "lifted", "token")
+    __slots__ = ("branch", "captured", "closed", "graph", "guard", "lifted", "token")
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, branch: bool = False) -> None:
         super().__init__(function)
+        self.branch = branch
+        self.guard: Any = None  # the innermost trace of a branch, this one or around it; see core.trace.handler
         self.graph = Graph(function)
         self.captured: dict[Value, Any] = {}
         self.lifted: dict[int, tuple[Any, Value]] = {}
         self.closed = False
 
     def __enter__(self) -> StageTrace:
+        self.guard = self if self.branch else getattr(staging.get(), "guard", None)
+        if self.branch:
+            guards.append(self)
         self.token = staging.set(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
         staging.reset(self.token)
+        if self.branch:
+            guards.remove(self)
         self.closed = True
 
     def input(self, aval: ShapedArray, weak: Any = None, name: str = "") -> StageTracer:
@@ -182,12 +189,14 @@ def stage(
     name: str,
     weak: Sequence[Any] = (),
     names: Sequence[str] = (),
+    branch: bool = False,
 ) -> tuple[Graph, list[Any]]:
     """Graph of a function from a list of arrays to a list of arrays, and what it captured from traces around.
 
-    The graph's inputs are those of ``avals``, then one for each captured array.
+    The graph's inputs are those of ``avals``, then one for each captured array. In a ``branch``, operations on captured
+    arrays alone belong to the graph, too.
     """
-    trace = StageTrace(name)
+    trace = StageTrace(name, branch)
     numbers = weak or (None,) * len(avals)
     texts = names or ("",) * len(avals)
     with trace:
