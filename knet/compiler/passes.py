@@ -33,6 +33,32 @@ def stages(graph: Graph) -> list[tuple[str, Graph]]:
     return result
 
 
+# --- functions with a derivative of their own -------------------------------------------------------------------------
+
+
+def inline(graph: Graph) -> Graph:
+    """Operations of custom_vjp, custom_jvp and checkpointed functions in the place of their calls."""
+    builder = Builder(graph)
+    _put_in(builder, graph)
+    return builder.finish()
+
+
+def _put_in(builder: Builder, graph: Graph, new: bool = False) -> None:
+    """Append a graph's nodes; ``new`` ones for a graph that may stand in several places."""
+    for node in graph.nodes:
+        body = getattr(node.op, "inlined", None)
+        if body is not None:
+            builder.replaced.update(zip(body.inputs, builder.operands(node)))
+            builder.graph.constants.update(body.constants)
+            _put_in(builder, body, new=True)
+            builder.replaced.update(zip(node.results, [builder.operand(y) for y in body.outputs]))
+        elif new:
+            made = builder.add(node.op, builder.operands(node), node.params, [y.aval for y in node.results])
+            builder.replaced.update(zip(node.results, made.results))
+        else:
+            builder.copy(node)
+
+
 # --- dead code --------------------------------------------------------------------------------------------------------
 
 
@@ -242,6 +268,7 @@ _RULES: dict[str, Callable[[Builder, Node, Any], Any]] = {
 
 
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("derivatives of one's own dropped", inline),
     ("dead code removed", remove_dead),
     ("constants folded", fold_constants),
     ("simplified", simplify),

@@ -503,6 +503,21 @@ def donated(what: str) -> ArgumentError:
     )
 
 
+def donated_twice(function: str, what: str, closed_over: bool) -> ArgumentError:
+    other = "is also closed over by the function" if closed_over else "is passed a second time in the same call"
+    return ArgumentError(
+        f"jit({function}): {what} is donated and {other}: its memory would be overwritten while it is still read.\n"
+        f"  fix: pass a copy of it, x + 0, or leave the argument out of donate_argnums."
+    )
+
+
+def arguments_on_devices(function: str, one: Any, other: Any) -> DeviceError:
+    return DeviceError(
+        f"jit({function}): one argument is on {one}, another on {other}: all arguments must be on one device.\n"
+        f"  fix: move them with x.to_device(...)."
+    )
+
+
 def ambiguous_truth(shape: Sequence[int]) -> ShapeError:
     return ShapeError(
         f"bool(x): x {list(shape)} has {_product(shape)} elements: the truth of an array needs exactly one.\n"
