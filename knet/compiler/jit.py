@@ -271,7 +271,7 @@ class Jitted:
 def _argument(path: str, places: Sequence[int]) -> str:
     """``argument 2['w']`` for the path [0][1]['w'] of a pair (args, kwargs), whose args stood at ``places``."""
     which, _, rest = path[4:].partition("]")
-    return f"argument {places[int(which)] if path.startswith('[0]') else which}{rest}"
+    return f"argument {places[int(which)] if path.startswith('[0]') else which[1:-1]}{rest}"
 
 
 def _name(fun: Any) -> str:
@@ -337,7 +337,7 @@ def _both(fun: Callable[..., Any], numbers: tuple[int, ...], names: tuple[str, .
     except (TypeError, ValueError):
         return numbers, names
     ordinary = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    known = {p.name for p in parameters}
+    known = [p.name for p in parameters]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for name in names:
             if name not in known:
