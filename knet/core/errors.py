@@ -476,23 +476,23 @@ def staged_to_host(wanted: str, function: str, what: str, value: str, line: str)
 
 def jit_leaf(function: str, where: str, value: Any) -> TreeError:
     return TreeError(
-        f"jit({function}): {where} is a {type(value).__name__}, {value!r:.60}: arguments must be pytrees of arrays and "
-        f"numbers.\n  fix: name it in static_argnums or static_argnames, or close over it."
+        f"jit({function}): {where} is of type {type(value).__name__}, {value!r:.60}: arguments must be pytrees of "
+        f"arrays and numbers.\n  fix: name it in static_argnums or static_argnames, or close over it."
     )
 
 
 def jit_result(function: str, path: str, value: Any) -> TreeError:
     return TreeError(
-        f"jit({function}): the result{path} is a {type(value).__name__}, {value!r:.60}: results must be pytrees of "
-        f"arrays and numbers.\n  fix: return it from a function outside of jit."
+        f"jit({function}): the result{path} is of type {type(value).__name__}, {value!r:.60}: results must be pytrees "
+        f"of arrays and numbers.\n  fix: return it from a function outside of jit."
     )
 
 
 def static_unhashable(function: str, where: Any, value: Any) -> DTypeError:
     return DTypeError(
-        f"jit({function}): static argument {where!r} is a {type(value).__name__}, which has no hash: jit looks up what "
-        f"it compiled by the values of static arguments.\n  fix: pass a tuple in place of a list, or make the argument "
-        f"an array that is not static."
+        f"jit({function}): static argument {where!r} is of type {type(value).__name__}, which has no hash: jit looks "
+        f"up what it compiled by the values of static arguments.\n  fix: pass a tuple in place of a list, or make the "
+        f"argument an array that is not static."
     )
 
 

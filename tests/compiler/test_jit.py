@@ -79,17 +79,17 @@ def test_rows_of_a_sparse_gradient():
 def test_arguments_that_are_no_arrays():
     f = knet.jit(lambda x, mode: x)
     with pytest.raises(
-        TreeError, match=r"jit\(<lambda>\): argument 1\['a'\] is a str, 'train'.*\n  fix: name it in st"
+        TreeError, match=r"jit\(<lambda>\): argument 1\['a'\] is of type str, 'train'.*\n  fix: name it in st"
     ):
         f(V, {"a": "train"})
-    with pytest.raises(TreeError, match="argument mode is a object"):
+    with pytest.raises(TreeError, match="argument mode is of type object"):
         f(V, mode=object())
-    with pytest.raises(TreeError, match="argument 1 is a str"):  # counted as written, static ones included
+    with pytest.raises(TreeError, match="argument 1 is of type str"):  # counted as written, static ones included
         knet.jit(lambda n, s: s, static_argnums=0)(2, "x")
 
 
 def test_results_that_are_no_arrays():
-    with pytest.raises(TreeError, match=r"jit\(f\): the result\[1\]\['s'\] is a str, 'no'"):
+    with pytest.raises(TreeError, match=r"jit\(f\): the result\[1\]\['s'\] is of type str, 'no'"):
 
         @knet.jit
         def f(x):
@@ -162,7 +162,9 @@ def test_static_keyword_and_default():
 
 
 def test_static_arguments_must_be_hashable():
-    with pytest.raises(DTypeError, match=r"static argument 1 is a list, which has no hash.*\n  fix: pass a tuple"):
+    with pytest.raises(
+        DTypeError, match=r"static argument 1 is of type list, which has no hash.*\n  fix: pass a tuple"
+    ):
         knet.jit(lambda x, axes: x.sum(axes), static_argnums=1)(X, [0, 1])
 
 
