@@ -21,6 +21,7 @@ from .call import GraphCall
 from .execute import program
 from .graph import Graph
 from .lowered import Lowered
+from .passes import optimize
 from .stage import stage
 
 __all__ = ["jit", "trace"]
@@ -47,20 +48,34 @@ class Traced:
         """The compiled graph."""
         return program(self.graph, self.device, tuple(self.donated))
 
-    def run_donated(self, leaves: Sequence[DeviceArray]) -> list[DeviceArray]:
-        """Results on concrete arrays, of which some are unusable from then on."""
+    @functools.cached_property
+    def run(self) -> Callable[[Sequence[DeviceArray]], list[DeviceArray]]:
+        """Function from the leaves of a call to its results, on concrete arrays."""
+        outputs = optimize(self.graph).outputs
+        # Results that are arguments, constants or one another: each gets a handle of its own, so that giving up one
+        # (donate_argnums) leaves the others.
+        alike = [i for i, y in enumerate(outputs) if getattr(y, "node", None) is None or outputs.index(y) < i]
+        if not (alike or self.donated):
+            return self.program
+
+        def run(leaves: Sequence[DeviceArray]) -> list[DeviceArray]:
+            if self.donated:
+                self._check_donated(leaves)
+            results = self.program(leaves)
+            for i in alike:
+                results[i] = DeviceArray(results[i]._buffer, results[i]._device)
+            for i, name in self.donated.items():
+                leaves[i]._buffer = Donated(f"{name} of {self.graph.name}")
+            return results
+
+        return run
+
+    def _check_donated(self, leaves: Sequence[DeviceArray]) -> None:
         ids = [id(x) for x in leaves]
         kept = {id(a) for a in self.graph.constants.values()}
         for i, name in self.donated.items():
             if ids[i] in kept or ids.count(ids[i]) > 1:
                 raise errors.donated_twice(self.graph.name, name, ids[i] in kept)
-        results = self.program(leaves)
-        given = {ids[i] for i in self.donated}
-        # An argument that is returned as it is gets a new handle: the old one is closed below.
-        results = [DeviceArray(y._buffer, y._device) if id(y) in given else y for y in results]
-        for i, name in self.donated.items():
-            leaves[i]._buffer = Donated(f"{name} of {self.graph.name}")
-        return results
 
 
 class Jitted:
@@ -103,7 +118,7 @@ class Jitted:
         traced = self.traces.get(tuple(signature))
         if traced is None:
             return self._call_slowly(args, kwargs, static)
-        results = traced.run_donated(leaves) if traced.donated else traced.program(leaves)
+        results = traced.run(leaves)
         return tree.unflatten(traced.structure, results)
 
     def _one_device(self, device: Any, x: Array) -> Any:
@@ -122,7 +137,7 @@ class Jitted:
         if any(isinstance(x, Tracer) for x in leaves) or traced.captured:
             results = GraphCall(traced.graph).enter([*leaves, *traced.captured])
         else:
-            results = traced.run_donated(leaves) if traced.donated else traced.program(leaves)
+            results = traced.run(leaves)
         return tree.unflatten(traced.structure, results)
 
     def _trace(self, args: Any, kwargs: Any, static: Any) -> tuple[list[Any], Traced]:

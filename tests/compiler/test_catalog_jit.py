@@ -132,6 +132,7 @@ def test_batches(name):
 def _batched(row, j):
     case, arrays = next(((c, a) for c, a in cases_of(row) if _sized(c)), next(cases_of(row)))
     drawn = [isinstance(o, Draw) for o in case.operands]
+    drawn = drawn if any(drawn) else [True] * len(drawn)
     batches = [knp.stack([a, a]) if d else a for a, d in zip(arrays, drawn, strict=True)]
     f = j(lambda *xs: each(row.primitive(*xs, **case.params)))
     return knet.vmap(f, in_axes=tuple(0 if d else None for d in drawn))(*batches)
