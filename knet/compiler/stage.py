@@ -15,6 +15,13 @@ from ..core.ops import elementwise
 from ..core.trace import Trace, Tracer, guards, staging
 from .graph import Graph, Node, Value
 
+# What Python's operators on numbers become: their results are Python numbers again, which take on any array's dtype.
+_OF_NUMBERS = {
+    "abs", "add", "divide", "floor_divide", "multiply", "negative", "positive", "power", "remainder", "square",
+    "subtract", "equal", "greater", "greater_equal", "less", "less_equal", "not_equal",
+}  # fmt: skip
+_EXACT = {"b": dtypes.int64, "i": dtypes.int64, "f": dtypes.float64, "c": dtypes.complex128}  # in which Python computes
+
 
 class StageTrace(Trace):
     """The trace of jit: every primitive becomes a node.
@@ -25,6 +32,8 @@ class StageTrace(Trace):
     """
 
     kind = "jit"
+    # How a function with a derivative of its own is written down, by the type of its call; filled by .custom.
+    call_rules: ClassVar[dict[type, Callable[..., list[Any]]]] = {}
     control: ClassVar[Any]  # loops and branches are made of this module: compiler.control sets it
     __slots__ = ("branch", "captured", "closed", "graph", "guard", "lifted", "token")
 
@@ -72,8 +81,10 @@ class StageTrace(Trace):
         for i, x in enumerate(seen):
             if not isinstance(x, (bool, int, float, complex, Array)):
                 seen[i] = as_array(x, primitive.name)
-        weak = all(isinstance(x, (bool, int, float, complex)) for x in seen)
+        weak = primitive.name in _OF_NUMBERS and all(isinstance(x, (bool, int, float, complex)) for x in seen)
         dtype = primitive.compute_dtype(seen)
+        if weak:
+            dtype = _EXACT[dtype.kind]
         operands: list[Any] = []
         for i, (x, s) in enumerate(zip(args, seen)):
             if type(x) is StageTracer and x.weak is not None:
@@ -107,10 +118,9 @@ class StageTrace(Trace):
         return node
 
     def call(self, call: Any, leaves: Sequence[Any]) -> list[Any]:
-        """A function with a derivative of its own (core.custom) is run: its operations are what is staged. A call that
-        has graphs of its own becomes a node."""
-        stage = getattr(call, "stage", None)
-        return call.run(leaves) if stage is None else stage(self, leaves)
+        """A function with a derivative of its own: a node, made by the rule for its kind, or by itself."""
+        rule = self.call_rules.get(type(call))
+        return call.stage(self, leaves) if rule is None else rule(self, call, leaves)
 
     def strong(self, x: Any, where: str = "jit") -> Value:
         """Graph value of an operand that is not elementwise: numbers have their default dtype there."""
@@ -189,14 +199,18 @@ def stage(
     name: str,
     weak: Sequence[Any] = (),
     names: Sequence[str] = (),
+    level: float | None = None,
     branch: bool = False,
 ) -> tuple[Graph, list[Any]]:
     """Graph of a function from a list of arrays to a list of arrays, and what it captured from traces around.
 
-    The graph's inputs are those of ``avals``, then one for each captured array. In a ``branch``, operations on captured
-    arrays alone belong to the graph, too.
+    The graph's inputs are those of ``avals``, then one for each captured array. ``level`` places the trace below others
+    that exist already, which the function then sees as it would without being staged. In a ``branch``, operations on
+    captured arrays alone belong to the graph, too.
     """
     trace = StageTrace(name, branch)
+    if level is not None:
+        trace.level = level
     numbers = weak or (None,) * len(avals)
     texts = names or ("",) * len(avals)
     with trace:
