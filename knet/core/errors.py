@@ -742,6 +742,13 @@ def compilation(name: str, compiler: str, message: str) -> DeviceError:
     )
 
 
+def no_workspace(size: int) -> OutOfMemory:
+    return OutOfMemory(
+        f"compiled program: the system refuses its {size} bytes of workspace.\n"
+        f"  fix: work on smaller batches, or free other memory."
+    )
+
+
 def probability(name: str, argument: str, value: Any) -> ArgumentError:
     return ArgumentError(
         f"{name}: {argument}={value!r}: it must be a probability, 0 <= {argument} < 1.\n  fix: pass a number in [0, 1)."

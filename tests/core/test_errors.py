@@ -16,7 +16,7 @@ import pytest
 import knet
 import knet.numpy as knp
 from knet import nn
-from knet.backends.cpu.compiled import toolchain
+from knet.backends.cpu.compiled import team, toolchain
 from knet.core import errors, primitive, registry
 from knet.core.errors import (
     DeviceError,
@@ -60,6 +60,13 @@ def not_c():
     if toolchain.available() is not None:
         raise errors.compilation("pond", "/usr/bin/cc", "there is no compiler")
     toolchain.build("int one(void) { return ducks; }", "pond")
+
+
+def too_large():
+    if toolchain.available() is not None:
+        raise errors.no_workspace(2**60)
+    library = toolchain.build(team.HEADER + "void idle(struct knet_team *team, int thread, void **buffers) {}")
+    team.Program(library, "idle", threads=1, workspace=2**60)([])
 
 
 def undefined(fun):
@@ -251,6 +258,7 @@ ROWS = [
     ("no_compiler", without_compiler, DeviceError,
      "compiled programs: there is no program KNET_CC=/absent/cc"),
     ("compilation", not_c, DeviceError, "pond: /"),
+    ("no_workspace", too_large, errors.OutOfMemory, "the system refuses its 1152921504606846976 bytes of workspace"),
     # numbers
     ("probability", lambda: nn.dropout(knet.random.key(0), V, 1.5), ValueError,
      "dropout: rate=1.5: it must be a probability"),
