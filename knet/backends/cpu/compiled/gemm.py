@@ -407,7 +407,7 @@ class _Generator:
         name, m, n, (a, b) = self.name, self.m, self.n, self.names
         columns = self.items == 1 and m <= 8 and n > m
         fixed = m if columns else n
-        s = min(fixed, 4)
+        s = max(1, min(fixed, 4))
         r = max(1, 16 // s // (2 if s == 1 else 1))
         add = int(self.accumulate)
         ci, cj = self.c.ld, 1
