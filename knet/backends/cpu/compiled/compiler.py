@@ -23,7 +23,9 @@ FLAGS = (
     "-std=gnu11", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-fopenmp-simd",
     "-fPIC", "-pthread", "-pipe", "-w",
 )  # fmt: skip
-NATIVE = ("-march=native", "-mcpu=native", "")  # the first that the compiler takes
+# The first of these that the compiler takes. The parameter leaves out loops of half vectors behind those of whole ones:
+# a file of 36 maps compiles in 330 ms and not 440.
+NATIVE = (("-march=native", "--param=vect-epilogues-nomask=0"), ("-march=native",), ("-mcpu=native",), ())
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def _find(setting: str, path: str) -> Compiler | str:
     command = [shutil.which(words[0], path=path) or words[0], *words[1:]]
     said = ""
     for native in NATIVE:
-        flags = [*command, *FLAGS, *([native] if native else [])]
+        flags = [*command, *FLAGS, *native]
         # All predefined macros: the version, the CPU's features, and the proof that it takes these flags, in one run.
         try:
             done = subprocess.run(
