@@ -18,7 +18,7 @@ from ..core.forward import JVPTrace
 from ..core.reverse import ReverseTrace, accumulate, backward
 from ..core.trace import Tracer
 from .execute import run
-from .graph import Graph, Node, Value, derive
+from .graph import Graph, Node, Value, derive, extract
 from .interpret import interpret
 from .stage import StageTrace, stage
 
@@ -137,12 +137,14 @@ class _Joint:
         trace, _, cs = self._stage(present)
         nodes, cut = trace.graph.nodes, self.cut
         # Staging is deterministic: the forward part is the one of __init__ node by node, so places name values.
-        result = Graph(f"{self.graph.name}'s derivative")
-        result.inputs = [trace.graph.inputs[i] if n < 0 else nodes[n].results[i] for n, i in self.places]
-        result.inputs += trace.graph.inputs[len(self.graph.inputs) :]
-        result.nodes = nodes[cut:]
-        result.constants = dict(trace.graph.constants)
-        result.outputs = [c for c in cs if c is not None]
+        residuals = [trace.graph.inputs[i] if n < 0 else nodes[n].results[i] for n, i in self.places]
+        result = extract(
+            f"{self.graph.name}'s derivative",
+            [*residuals, *trace.graph.inputs[len(self.graph.inputs) :]],
+            nodes[cut:],
+            [c for c in cs if c is not None],
+            trace.graph.constants,
+        )
         result.derived["used"] = [c is not None for c in cs]
         return result
 

@@ -47,7 +47,9 @@ class Program:
         text = [preamble, *(kernel.source for kernel in kernels)]
         for kernel in kernels:
             for phase in kernel.phases:
-                text.append(f"__typeof__(&{phase.function}) entry_{phase.function}(void) {{ return {phase.function}; }}\n")
+                text.append(
+                    f"__typeof__(&{phase.function}) entry_{phase.function}(void) {{ return {phase.function}; }}\n"
+                )
         source = directory / "kernels.c"
         source.write_text("".join(text))
         library = directory / "kernels.so"
@@ -64,7 +66,9 @@ class Program:
             entry = getattr(self.library, f"entry_{phase.function}")
             entry.restype = ctypes.c_void_p
             pointers = [ctypes.c_void_p] * (len(arrays) + 2)
-            function = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)(entry())
+            function = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)(
+                entry()
+            )
             bounds = [0, phase.units] if runs is None else runs(phase)
             for lo, hi in zip(bounds, bounds[1:]):
                 address = [x.ctypes.data for x in (*arrays, shared.array, own.array)]

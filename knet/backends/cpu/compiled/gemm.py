@@ -344,7 +344,9 @@ class _Generator:
         units = m * self.items
         grain = self.heights[0] if units > 8 * self.heights[0] * self.threads else 1
         phases.append(Phase(f"{name}_compute", units, self._reads(), (2,), self._slabs(True), grain))
-        return Kernel(body, tuple(phases), 4 * b_items * self.panels * panel if shared_b else 0, 4 * self._pack_floats())
+        return Kernel(
+            body, tuple(phases), 4 * b_items * self.panels * panel if shared_b else 0, 4 * self._pack_floats()
+        )
 
     def _columns(self, body: str) -> Kernel:
         """Units are panels of columns."""
@@ -424,7 +426,10 @@ class _Generator:
 
         def call(u: int) -> str:
             def at(p: str, q: str) -> str:
-                pointer = {along: f"{where[along]} + {along} * {pitch[along]}L", other: f"{where[other]} + {q} * {pitch[other]}L"}
+                pointer = {
+                    along: f"{where[along]} + {along} * {pitch[along]}L",
+                    other: f"{where[other]} + {q} * {pitch[other]}L",
+                }
                 return f"{name}_d{u}x{p}({pointer['i']}, {pointer['j']}, z + {along} * {cpitch[along]}L + {q} * {cpitch[other]}L)"
 
             out = f"for (long {other} = 0; {other} < {whole}; {other} += {s}) {at(str(s), other)};"

@@ -25,6 +25,7 @@ class Phase:
       rows: operands of which unit u touches only the u-th of ``units`` equal contiguous slabs.
       grain: runs begin at multiples of this where possible.
       divisible: whether a thread may call it on consecutive parts of its run.
+      private: of the shared scratch it touches the calling thread's part alone, one of ``threads`` equal parts.
     """
 
     function: str
@@ -34,6 +35,7 @@ class Phase:
     rows: tuple[int, ...] = ()
     grain: int = 1
     divisible: bool = True
+    private: bool = False
 
 
 @dataclass(frozen=True)
