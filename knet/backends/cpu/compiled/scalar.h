@@ -346,6 +346,22 @@ KNET_INLINE float knet_pow_f32(float x, float y) {
     return y == 0.0f || x == 1.0f ? 1.0f : w;
 }
 
+/* --- division with a remainder of the divisor's sign, as in Python -------------------------------------------------- */
+
+#define KNET_DIVISION(suffix, type) \
+    KNET_INLINE type knet_remainder_##suffix(type x, type y) { \
+        type r = knet_fmod_##suffix(x, y); \
+        return r == 0 ? knet_copysign_##suffix(r, y) : (r < 0) != (y < 0) ? r + y : r; \
+    } \
+    KNET_INLINE type knet_floor_divide_##suffix(type x, type y) { \
+        if (y == 0 || !knet_isfinite_##suffix(x) || !knet_isfinite_##suffix(y)) return knet_floor_##suffix(x / y); \
+        type r = knet_fmod_##suffix(x, y), q = (x - r) / y, whole; /* whole but for its rounding */ \
+        if (r != 0 && (r < 0) != (y < 0)) q -= 1; \
+        whole = knet_floor_##suffix(q); \
+        return q == 0 ? knet_copysign_##suffix(q, x / y) : q - whole > (type)0.5 ? whole + 1 : whole; \
+    }
+KNET_DIVISION(f32, float) KNET_DIVISION(f64, double)
+
 /* --- half types: computed with in float, rounded to nearest even -------------------------------------------------- */
 
 KNET_INLINE float knet_load_bf16(uint16_t h) { return knet_float((int32_t)((uint32_t)h << 16)); }
