@@ -201,7 +201,7 @@ def test_the_number_of_threads_is_checked(library, monkeypatch):
             team._spin()
 
 
-# --- in processes of their own ------------------------------------------------------------------------------------------
+# --- in processes of their own ----------------------------------------------------------------------------------------
 
 BEGIN = """
 import os, signal, sys, threading, time

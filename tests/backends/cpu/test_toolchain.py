@@ -1,4 +1,4 @@
-"""The C compiler and the cache of its libraries: found, kept, checked before they are loaded, built again if damaged."""
+"""The C compiler and the cache of its libraries: found, kept, checked before they are loaded, rebuilt if damaged."""
 
 from __future__ import annotations
 
