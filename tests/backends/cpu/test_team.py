@@ -143,7 +143,7 @@ def test_threads_are_made_once(library):
     before = count()
     for _ in range(20):
         program([x, y])
-    assert count() == before
+    assert count() <= before  # a thread of an earlier test may end meanwhile
 
 
 def test_operands_of_any_kind_and_number(library):

@@ -3,7 +3,8 @@
    knet_NAME_f32 and knet_NAME_f64 compute NAME of a float and a double. The frequent ones of float have no branch and
    call nothing, so that GCC and clang turn a loop over them into vector instructions (which needs -fno-math-errno and
    -fno-trapping-math); all others are the C library's. They are right for NaN, infinities, -0.0 and subnormal numbers.
-   Largest errors, found over all exponents, stand in units in the last place at each function.
+   Largest errors, found over all exponents on a machine with fused multiply-add, stand at each function in units in the
+   last place; without that instruction some are 2.
 
    Polynomials are minimax fits made for this file, coefficients rounded to float one after the other, each refitting
    those that follow. No system header is included, as reading <math.h> takes longer than this file. */
