@@ -3,7 +3,8 @@
    knet_NAME_f32 and knet_NAME_f64 compute NAME of a float and a double. The frequent ones of float have no branch and
    call nothing, so that GCC and clang turn a loop over them into vector instructions (which needs -fno-math-errno and
    -fno-trapping-math); all others are the C library's. They are right for NaN, infinities, -0.0 and subnormal numbers.
-   Largest errors, found over all exponents, stand in units in the last place at each function.
+   Largest errors, found over all exponents on a machine with fused multiply-add, stand at each function in units in the
+   last place; without that instruction some are 2.
 
    Polynomials are minimax fits made for this file, coefficients rounded to float one after the other, each refitting
    those that follow. No system header is included, as reading <math.h> takes longer than this file. */
@@ -345,6 +346,22 @@ KNET_INLINE float knet_pow_f32(float x, float y) {
     w = knet_float(knet_bits_f32(w) ^ (odd ? knet_bits_f32(x) & (int32_t)0x80000000 : 0));
     return y == 0.0f || x == 1.0f ? 1.0f : w;
 }
+
+/* --- division with a remainder of the divisor's sign, as in Python -------------------------------------------------- */
+
+#define KNET_DIVISION(suffix, type) \
+    KNET_INLINE type knet_remainder_##suffix(type x, type y) { \
+        type r = knet_fmod_##suffix(x, y); \
+        return r == 0 ? knet_copysign_##suffix(r, y) : (r < 0) != (y < 0) ? r + y : r; \
+    } \
+    KNET_INLINE type knet_floor_divide_##suffix(type x, type y) { \
+        if (y == 0 || !knet_isfinite_##suffix(x) || !knet_isfinite_##suffix(y)) return knet_floor_##suffix(x / y); \
+        type r = knet_fmod_##suffix(x, y), q = (x - r) / y, whole; /* whole but for its rounding */ \
+        if (r != 0 && (r < 0) != (y < 0)) q -= 1; \
+        whole = knet_floor_##suffix(q); \
+        return q == 0 ? knet_copysign_##suffix(q, x / y) : q - whole > (type)0.5 ? whole + 1 : whole; \
+    }
+KNET_DIVISION(f32, float) KNET_DIVISION(f64, double)
 
 /* --- half types: computed with in float, rounded to nearest even -------------------------------------------------- */
 

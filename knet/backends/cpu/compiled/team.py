@@ -49,7 +49,7 @@ class Program:
             raise errors.argument("Program", "threads", threads, f"1 to {CAPACITY} can run a program", "set fewer")
         self._library = library  # which must not be closed
         self._address = ctypes.cast(getattr(library, symbol), ctypes.c_void_p)
-        self._fast = _runtime().knet_call if _layout_is_known() else None
+        self._fast = runtime().knet_call if _layout_is_known() else None
         self.threads = threads
         self.workspace = workspace
 
@@ -61,7 +61,7 @@ class Program:
             if code != SLOW_WAY:
                 raise self._error(code)
         pointers = (ctypes.c_void_p * len(arrays))(*[np.asarray(x).ctypes.data for x in arrays])
-        code = _runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
+        code = runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
         if code:
             raise self._error(code)
 
@@ -72,8 +72,11 @@ class Program:
 
 
 @functools.cache
-def _runtime() -> ctypes.CDLL:
-    """The library of team.c, ready to run programs."""
+def runtime() -> ctypes.CDLL:
+    """The library of team.c, ready to run programs.
+
+    The first call ever on a machine compiles it. Who has other work to do first may call this in a thread beside it.
+    """
     library = toolchain.build(_SOURCE.read_text(), "team")
     library.knet_configure.argtypes = (ctypes.c_double, ctypes.c_long, ctypes.c_void_p)
     library.knet_configure.restype = None
@@ -86,7 +89,7 @@ def _runtime() -> ctypes.CDLL:
 
 def release() -> None:
     """Give back the memory of the largest workspace, which is kept between calls."""
-    _runtime().knet_release()
+    runtime().knet_release()
 
 
 @functools.cache
