@@ -55,14 +55,30 @@ GEMM_INLINE void gemm_store(float *p, gemm_mask m, gemm_v x) {
 /* c[R, cols] (+)= a[R, k] b[k, cols], cols <= NV vectors. a[i, p] is at a[i*ar + p*ak], b[p, j] at b[p*bk + j].
    U chains of sums hide the latency of the additions where R*NV is small. part: b ends at cols, do not read on. */
 GEMM_INLINE void gemm_tile(const int R, const int NV, const int U, const int part, long k, const float *a,
-                           const long ar, const long ak, const float *b, const long bk, float *c, const long ldc,
+                           const long ar, const long ak, const float *b, const long bk, float *c, long ldc,
                            long cols, int add) {
   gemm_v s[32], x[8];
   gemm_mask mask[8];
-  GEMM_UNROLL for (int i = 0; i < U * R * NV; i++) s[i] = (gemm_v){0};
-  if (part) {
-    GEMM_UNROLL for (int j = 0; j < NV; j++) mask[j] = gemm_first(cols - j * GEMM_W);
+  GEMM_UNROLL for (int j = 0; j < NV; j++) mask[j] = gemm_first(cols - j * GEMM_W);
+#if GEMM_W < 16 /* masked stores are slow there: a ragged tile goes through a buffer */
+  float buffer[R * NV * GEMM_W], *edge = c;
+  const long step = ldc;
+  if (cols < NV * GEMM_W) {
+    c = buffer;
+    ldc = NV * GEMM_W;
+    for (int i = 0; add && i < R; i++)
+      for (int j = 0; j < cols; j++) c[i * ldc + j] = edge[i * step + j];
   }
+#define GEMM_GET(p, m) gemm_get(p)
+#define GEMM_PUT(p, m, x) gemm_put(p, x)
+#else
+#define GEMM_GET(p, m) gemm_load(p, m)
+#define GEMM_PUT(p, m, x) gemm_store(p, m, x)
+#endif
+  GEMM_UNROLL for (int i = 0; i < U * R * NV; i++) s[i] = (gemm_v){0};
+  if (add)
+    GEMM_UNROLL for (int i = 0; i < R; i++)
+      GEMM_UNROLL for (int j = 0; j < NV; j++) s[i * NV + j] = GEMM_GET(c + i * ldc + j * GEMM_W, mask[j]);
   long p = 0;
   for (; p + U <= k; p += U) {
     GEMM_UNROLL for (int u = 0; u < U; u++) {
@@ -87,64 +103,53 @@ GEMM_INLINE void gemm_tile(const int R, const int NV, const int U, const int par
     }
     GEMM_UNROLL for (int i = R * NV; i < U * R * NV; i++) s[i % (R * NV)] += s[i];
   }
-  if (cols >= NV * GEMM_W) {
-    GEMM_UNROLL for (int i = 0; i < R; i++)
-      GEMM_UNROLL for (int j = 0; j < NV; j++) {
-        float *y = c + i * ldc + j * GEMM_W;
-        gemm_put(y, add ? gemm_get(y) + s[i * NV + j] : s[i * NV + j]);
-      }
-  } else {
-    GEMM_UNROLL for (int j = 0; j < NV; j++) {
-      gemm_mask m = gemm_first(cols - j * GEMM_W);
-      GEMM_UNROLL for (int i = 0; i < R; i++) {
-        float *y = c + i * ldc + j * GEMM_W;
-        gemm_store(y, m, add ? gemm_load(y, m) + s[i * NV + j] : s[i * NV + j]);
-      }
-    }
-  }
+  GEMM_UNROLL for (int i = 0; i < R; i++)
+    GEMM_UNROLL for (int j = 0; j < NV; j++) GEMM_PUT(c + i * ldc + j * GEMM_W, mask[j], s[i * NV + j]);
+#if GEMM_W < 16
+  if (c != edge)
+    for (int i = 0; i < R; i++)
+      for (int j = 0; j < cols; j++) edge[i * step + j] = c[i * ldc + j];
+#endif
 }
 
-/* to[q*ld + i] = from[i*ls + q] for i < rows, q < cols. Whole vectors are stored: rows are filled up with zeros to a
-   multiple of GEMM_W, and where that exceeds ld, the surplus is overwritten by the next column and ends GEMM_W
-   floats behind the last one at most. */
+/* to[q*ld + i] = from[i*ls + q] for i < rows, q < cols. Whole vectors are stored: rows are filled up to a multiple of
+   GEMM_W with copies of the last, and where that exceeds ld, the next column overwrites the surplus, which ends
+   GEMM_W floats behind the last column at most. */
 static __attribute__((noinline, unused)) void gemm_transpose(const float *from, long ls, long rows, long cols,
                                                              float *to, long ld) {
+#if defined __AVX2__ && !defined __clang__
+  const gemm_mask mask = gemm_first(cols);
   for (long i = (rows - 1) / GEMM_W * GEMM_W; i >= 0; i -= GEMM_W)
-    for (long q = 0; q < cols; q += GEMM_W) {
+    for (long q0 = 0; q0 < cols; q0 += GEMM_W) {
+      long q = cols < GEMM_W ? 0 : GEMM_MIN(q0, cols - GEMM_W);
       gemm_v r[GEMM_W];
-      long n = GEMM_MIN(cols - q, GEMM_W), m = GEMM_MIN(rows - i, GEMM_W);
-      const float *f = from + i * ls + q;
-      if (n == GEMM_W && m == GEMM_W) {
-        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) r[u] = gemm_get(f + u * ls);
-      } else {
-        gemm_mask mask = gemm_first(n);
-        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) r[u] = u < m ? gemm_load(f + u * ls, mask) : (gemm_v){0};
-      }
-#ifdef __clang__
-      gemm_v t[GEMM_W];
-      GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) t[u] = r[u];
-      GEMM_UNROLL for (int u = 0; u < GEMM_W; u++)
-        GEMM_UNROLL for (int w = 0; w < GEMM_W; w++) r[u][w] = t[w][u];
-#else
       gemm_vi lane;
-      GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) lane[u] = u;
-      GEMM_UNROLL for (int s = GEMM_W / 2; s; s /= 2) { /* exchange blocks of s x s across the diagonal */
-        gemm_vi odd = (lane & s) != 0, low = lane + (odd & (GEMM_W - s)), high = low + s;
-        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++)
-          if (!(u & s)) {
-            gemm_v x = r[u], y = r[u + s];
-            r[u] = __builtin_shuffle(x, y, low);
-            r[u + s] = __builtin_shuffle(x, y, high);
-          }
+      GEMM_UNROLL for (long u = 0; u < GEMM_W; u++) {
+        r[u] = gemm_load(from + (i + GEMM_MIN(u, rows - 1 - i)) * ls + q, mask);
+        lane[u] = u;
       }
-#endif
-      float *t0 = to + q * ld + i;
-      if (n == GEMM_W) {
-        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) gemm_put(t0 + u * ld, r[u]);
+      GEMM_UNROLL for (int s = GEMM_W / 2; s; s /= 2) { /* exchange blocks of s x s across the diagonal */
+        gemm_vi low = lane + (((lane & s) != 0) & (GEMM_W - s)), high = low + s;
+        GEMM_UNROLL for (int w = 0; w < GEMM_W / 2; w++) {
+          int u = w + (w & -s);
+          gemm_v x = r[u], y = r[u + s];
+          r[u] = __builtin_shuffle(x, y, low);
+          r[u + s] = __builtin_shuffle(x, y, high);
+        }
+      }
+      if (cols >= GEMM_W) {
+        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) gemm_put(to + (q + u) * ld + i, r[u]);
       } else {
-        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) if (u < n) gemm_put(t0 + u * ld, r[u]);
+        gemm_v t[GEMM_W];
+        GEMM_UNROLL for (int u = 0; u < GEMM_W; u++) t[u] = r[u];
+        for (int u = 0; u < cols; u++) gemm_put(to + u * ld + i, t[u]);
       }
     }
+#else
+  for (long q = 0; q < cols; q++)
+    for (long i = 0; i < (rows + GEMM_W - 1) / GEMM_W * GEMM_W; i++)
+      to[q * ld + i] = from[GEMM_MIN(i, rows - 1) * ls + q];
+#endif
 }
 
 /* to[q*width + j] = from[j*ls + q] for q < steps and j < cols, zeros for the other j < width. */

@@ -137,8 +137,7 @@ class _Generator:
         self.packs_a = self._packs_a()
         blocks = max(1, _ceil(k, KC))
         self.kc = max(1, _ceil(k, blocks))
-        rows = m if self.way != "rows" else min(m, _ceil(m * max(1, self.items), max(1, threads)))
-        self.heights = _heights(rows, self.nv)
+        self.heights = _heights(m, self.nv, threads if self.way == "rows" and self.items == 1 else 1)
         self.mc = self.heights[0] * max(1, BLOCK // self.heights[0])
 
     def _way(self) -> str:
@@ -342,11 +341,8 @@ class _Generator:
             f"i, i + rows, 0, {self.panels}, 0, {self.k}, {add});\n    lo += rows;\n  }}\n",
         )
         units = m * self.items
-        grain = self.heights[0] if units > 8 * self.heights[0] * self.threads else 1
-        phases.append(Phase(f"{name}_compute", units, self._reads(), (2,), self._slabs(True), grain))
-        return Kernel(
-            body, tuple(phases), 4 * b_items * self.panels * panel if shared_b else 0, 4 * self._pack_floats()
-        )
+        phases.append(Phase(f"{name}_compute", units, self._reads(), (2,), self._slabs(True), self.heights[0]))
+        return Kernel(body, tuple(phases), 4 * b_items * self.panels * panel if shared_b else 0, 4 * self._pack_floats())
 
     def _columns(self, body: str) -> Kernel:
         """Units are panels of columns."""
@@ -426,10 +422,7 @@ class _Generator:
 
         def call(u: int) -> str:
             def at(p: str, q: str) -> str:
-                pointer = {
-                    along: f"{where[along]} + {along} * {pitch[along]}L",
-                    other: f"{where[other]} + {q} * {pitch[other]}L",
-                }
+                pointer = {along: f"{where[along]} + {along} * {pitch[along]}L", other: f"{where[other]} + {q} * {pitch[other]}L"}
                 return f"{name}_d{u}x{p}({pointer['i']}, {pointer['j']}, z + {along} * {cpitch[along]}L + {q} * {cpitch[other]}L)"
 
             out = f"for (long {other} = 0; {other} < {whole}; {other} += {s}) {at(str(s), other)};"
@@ -466,10 +459,17 @@ def _vectors(n: int) -> int:
     return min((2, 3, 4), key=lambda nv: (_ceil(count, nv) * nv * (1 + 0.02 * abs(nv - 2)), nv))
 
 
-def _heights(rows: int, nv: int) -> tuple[int, ...]:
-    """Heights of tiles, largest first, for runs of so many rows; 1 is the last, so that every run can be covered."""
-    most = max(1, min(14 if nv > 1 else 24, (32 - nv - 1) // nv))
-    tiles = max(1, _ceil(rows, most))
-    top = max(1, _ceil(rows, tiles)) if tiles <= 8 else most
-    rest = rows - (tiles - 1) * top if tiles <= 8 else rows % top
-    return tuple(sorted({top, rest, 4 if top > 4 else 1, 1} - {0}, reverse=True))
+def _heights(rows: int, nv: int, threads: int) -> tuple[int, ...]:
+    """Heights of tiles, largest first: the first divides the rows evenly among threads, the next takes what is left.
+
+    1 is the last, so that every run can be covered.
+    """
+    most = min(14 if nv > 1 else 24, 31 // nv - 1)
+
+    def cost(height: int) -> float:
+        return _ceil(_ceil(rows, height), threads) * (height + 0.5)
+
+    top = min(range(min(4, most), most + 1), key=lambda height: (cost(height), -height))
+    top = max(1, min(top, rows))
+    rest = rows % top
+    return tuple(dict.fromkeys((top, *((rest,) if rest > 2 else ()), 1)))
