@@ -1,0 +1,125 @@
+"""C kernels of two-dimensional convolution and its gradients, specialised to static shapes (float32, [N, C, H, W]).
+
+One-dimensional operands are taken as [N, C, 1, T]; three-dimensional ones are left to NumPy. All three kernels are sums
+of products over register tiles (tiles.py): see correlation.py for the forward pass and gathering input gradients,
+scatter.py for scattering ones, weight_gradient.py for the weights'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ....core.ops.conv import output_sizes
+from . import tiles
+from .correlation import Correlation
+from .kernel import Kernel
+
+Pairs = tuple[tuple[int, int], ...]
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Static sizes of a convolution of two spatial axes: x [N, C, *sizes], w [O, C/groups, *window], y [N, O, *out]."""
+
+    images: int
+    channels: int
+    depth: int
+    sizes: tuple[int, int]
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int
+
+    @property
+    def out(self) -> tuple[int, int]:
+        """Spatial sizes of y."""
+        height, width = output_sizes(self.sizes, self.window, self.stride, self.padding, self.dilation)
+        return height, width
+
+    @property
+    def taps(self) -> list[tuple[int, int, int]]:
+        """(row, column, number) of each of the window's taps: its offset in the unpadded input."""
+        (top, _), (left, _) = self.padding
+        return [
+            (i * self.dilation[0] - top, j * self.dilation[1] - left, i * self.window[1] + j)
+            for i in range(self.window[0])
+            for j in range(self.window[1])
+        ]
+
+
+def two_dimensional(
+    x_shape: Ints, w_shape: Ints, stride: Sequence[int], padding: Pairs, dilation: Sequence[int], groups: int
+) -> Convolution | None:
+    """The sizes, with an axis of 1 put before a single spatial axis; None for other than one or two spatial axes."""
+    if len(x_shape) not in (3, 4) or 0 in x_shape or 0 in w_shape:
+        return None
+    one = (1,) * (4 - len(x_shape))
+    pads = ((0, 0),) * len(one) + tuple(padding)
+    n, c, *sizes = x_shape
+    o, _, *window = w_shape
+    pair = [(*one, *numbers) for numbers in (sizes, window, stride, dilation)]
+    return Convolution(n, c, o, pair[0], pair[1], pair[2], pads, pair[3], groups)  # type: ignore[arg-type]
+
+
+def conv(
+    name: str, x_shape: Ints, w_shape: Ints, *, stride: Ints, padding: Pairs, dilation: Ints, groups: int,
+    threads: int, lanes: int | None = None,
+) -> Kernel | None:  # fmt: skip
+    """Kernel of operands (x, w, y): y[n, o, i] = sum over c, k of w[o, c, k] x[n, c, i * stride - before + k * dilation].
+
+    A unit is an image, unless there are fewer images than threads. None if unsupported.
+    """
+    c = two_dimensional(x_shape, w_shape, stride, padding, dilation, groups)
+    if c is None or min(c.out) < 1:
+        return None
+    inner, area = c.channels // groups, math.prod(c.window)
+    return Correlation(
+        source=(c.images, c.channels, *c.sizes),
+        outputs=(c.depth, *c.out),
+        groups=groups,
+        stride=c.stride,
+        spread=(1, 1),
+        planes=(tuple(c.taps),),
+        w_steps=(c.depth // groups * inner * area, inner * area, area),
+    ).kernel(name, threads, lanes or tiles.native_lanes())
+
+
+def conv_input_grad(
+    name: str, g_shape: Ints, w_shape: Ints, *, input_shape: Ints, stride: Ints, padding: Pairs, dilation: Ints,
+    groups: int, threads: int, lanes: int | None = None,
+) -> Kernel | None:  # fmt: skip
+    """Kernel of operands (g, w, dx): dx[n, c, i * stride - before + k * dilation] += w[o, c, k] g[n, o, i].
+
+    A unit is an image, unless there are fewer images than threads. None if unsupported.
+    """
+    c = two_dimensional(input_shape, w_shape, stride, padding, dilation, groups)
+    if c is None or min(c.out) < 1:
+        return None
+    return gathering(c).kernel(name, threads, lanes or tiles.native_lanes())
+
+
+def gathering(c: Convolution) -> Correlation:
+    """The input gradient as correlations of g with stride 1, one for each remainder of dx's positions by the stride.
+
+    Position i * stride + p of dx meets tap k at g's position i + (p - offset of k) / stride, where that is whole.
+    """
+    inner, area = c.channels // c.groups, math.prod(c.window)
+    down, across = c.stride
+    planes = tuple(
+        tuple(((p - a) // down, (q - b) // across, k) for a, b, k in c.taps if not ((p - a) % down or (q - b) % across))
+        for p in range(down)
+        for q in range(across)
+    )
+    return Correlation(
+        source=(c.images, c.depth, *c.out),
+        outputs=(c.channels, *c.sizes),
+        groups=c.groups,
+        stride=(1, 1),
+        spread=c.stride,
+        planes=planes,
+        w_steps=(c.depth // c.groups * inner * area, area, inner * area),
+    )
