@@ -16,7 +16,7 @@ from knet.backends.cpu.compiled.kernel import Kernel
 from knet.backends.cpu.compiled.tiles import PREAMBLE
 
 FLAGS = "-std=gnu11 -O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast -shared -fPIC".split()
-WARNINGS = "-Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function".split()
+WARNINGS = "-Wall -Wextra -Werror -Wno-unused-parameter".split()
 PAGE = mmap.PAGESIZE
 
 

@@ -90,7 +90,7 @@ def assert_close(got, body, inputs):
     assert np.all(np.abs(got - want) <= EPS * terms * magnitude + 1e-30)
 
 
-WHICH = ["conv", "input_grad"]
+WHICH = ["conv", "input_grad", "weight_grad"]
 
 
 @pytest.mark.parametrize("which", WHICH)

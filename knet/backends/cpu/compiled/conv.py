@@ -15,6 +15,7 @@ from ....core.ops.conv import output_sizes
 from . import tiles
 from .correlation import Correlation
 from .kernel import Kernel
+from .weight_gradient import Sums
 
 Pairs = tuple[tuple[int, int], ...]
 Ints = tuple[int, ...]
@@ -100,6 +101,35 @@ def conv_input_grad(
     if c is None or min(c.out) < 1:
         return None
     return gathering(c).kernel(name, threads, lanes or tiles.native_lanes())
+
+
+def conv_weight_grad(
+    name: str, x_shape: Ints, g_shape: Ints, *, kernel_shape: Ints, stride: Ints, padding: Pairs, dilation: Ints,
+    groups: int, threads: int, lanes: int | None = None,
+) -> Kernel | None:  # fmt: skip
+    """Kernel of operands (x, g, dw): dw[o, c, k] = sum over n, i of x[n, c, i * stride - before + k * dilation]
+    g[n, o, i].
+
+    A unit of the first phase is a share of the images, of the second an output channel. None if unsupported.
+    """
+    c = two_dimensional(x_shape, kernel_shape, stride, padding, dilation, groups)
+    if c is None or min(c.out) < 1:
+        return None
+    return Sums(
+        images=c.images,
+        groups=groups,
+        depth=c.depth // groups,
+        channels=c.channels // groups,
+        sizes=c.sizes,
+        out=c.out,
+        window=c.window,
+        stride=c.stride,
+        dilation=c.dilation,
+        padding=c.padding,
+        taps=tuple(c.taps),
+        threads=threads,
+        lanes=lanes or tiles.native_lanes(),
+    ).kernel(name)
 
 
 def gathering(c: Convolution) -> Correlation:

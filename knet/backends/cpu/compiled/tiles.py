@@ -22,6 +22,15 @@ typedef float knet_f16 __attribute__((vector_size(64), may_alias));
 typedef float knet_f4u __attribute__((vector_size(16), aligned(4), may_alias));
 typedef float knet_f8u __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float knet_f16u __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int knet_i4u __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int knet_i8u __attribute__((vector_size(32), aligned(4), may_alias));
+typedef int knet_i16u __attribute__((vector_size(64), aligned(4), may_alias));
+
+/* A vector of which the last lanes are kept, the others being 0; keep is loaded from knet_keep + lanes kept - 16. */
+static const int knet_keep[32] __attribute__((unused)) = {
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
+    -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+#define KNET_KEEP(lanes, a) ((knet_f##lanes)((knet_i##lanes##u)(a) & keep))
 #ifdef __clang__
 #define KNET_MIX4(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
@@ -30,12 +39,12 @@ typedef int knet_i4 __attribute__((vector_size(16)));
 #endif
 
 /* d[j * dstep + i] = s[j + i * sstep] for i < rows, j < columns, in blocks of 4 x 4. */
-static void knet_transpose(const float *restrict s, long sstep, float *restrict d, long dstep, long rows, long columns)
+__attribute__((noinline, unused)) static void knet_transpose(
+    const float *restrict s, long sstep, float *restrict d, long dstep, long rows, long columns)
 {
-    long i = 0;
-    for (; i + 4 <= rows; i += 4) {
-        long j = 0;
-        for (; j + 4 <= columns; j += 4) {
+    const long full = rows / 4 * 4, even = columns / 4 * 4;
+    for (long i = 0; i < full; i += 4) {
+        for (long j = 0; j < even; j += 4) {
             const float *p = s + i * sstep + j;
             float *q = d + j * dstep + i;
             knet_f4 r0 = *(const knet_f4u *)p, r1 = *(const knet_f4u *)(p + sstep);
@@ -47,10 +56,10 @@ static void knet_transpose(const float *restrict s, long sstep, float *restrict 
             *(knet_f4u *)(q + 2 * dstep) = KNET_MIX4(c, e, 0, 1, 4, 5);
             *(knet_f4u *)(q + 3 * dstep) = KNET_MIX4(c, e, 2, 3, 6, 7);
         }
-        for (; j < columns; j++)
+        for (long j = even; j < columns; j++)
             for (long k = i; k < i + 4; k++) d[j * dstep + k] = s[j + k * sstep];
     }
-    for (; i < rows; i++)
+    for (long i = full; i < rows; i++)
         for (long j = 0; j < columns; j++) d[j * dstep + i] = s[j + i * sstep];
 }
 #endif
