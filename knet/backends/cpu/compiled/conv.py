@@ -15,6 +15,8 @@ from ....core.ops.conv import output_sizes
 from . import tiles
 from .correlation import Correlation
 from .kernel import Kernel
+from .scatter import Scatter
+from .sorted_columns import SortedColumns
 from .weight_gradient import Sums
 
 Pairs = tuple[tuple[int, int], ...]
@@ -100,7 +102,11 @@ def conv_input_grad(
     c = two_dimensional(input_shape, w_shape, stride, padding, dilation, groups)
     if c is None or min(c.out) < 1:
         return None
-    return gathering(c).kernel(name, threads, lanes or tiles.native_lanes())
+    lanes = lanes or tiles.native_lanes()
+    gather, scatter = gathering(c), scattering(c)
+    if c.images >= threads and scatter.cost(lanes) < gather.cost():
+        return scatter.kernel(name, lanes)
+    return gather.kernel(name, threads, lanes)
 
 
 def conv_weight_grad(
@@ -152,4 +158,18 @@ def gathering(c: Convolution) -> Correlation:
         spread=c.stride,
         planes=planes,
         w_steps=(c.depth // c.groups * inner * area, area, inner * area),
+    )
+
+
+def scattering(c: Convolution) -> Scatter:
+    """The input gradient as products of g's pixels and w, added up where the window's taps meet dx."""
+    (top, _), (left, _) = c.padding
+    reach = tuple(d * (k - 1) + 1 for d, k in zip(c.dilation, c.window, strict=True))
+    return Scatter(
+        images=c.images,
+        groups=c.groups,
+        depth=c.depth // c.groups,
+        channels=c.channels // c.groups,
+        taps=tuple((a + top, b + left) for a, b, _ in c.taps),
+        columns=SortedColumns(c.sizes, c.out, (reach[0], reach[1]), c.stride, (top, left)),
     )

@@ -134,6 +134,10 @@ class Correlation:
         """Rows and columns of a plane."""
         return -(-self.outputs[1] // self.spread[0]), -(-self.outputs[2] // self.spread[1])
 
+    def cost(self) -> float:
+        """Multiply-adds for a row m and channel r of an image."""
+        return sum(map(len, self.planes)) * math.prod(self.grid)
+
     def lowering(self, rows: int) -> Lowering:
         """The copy made for a band of rows of the planes."""
         taps = [tap for plane in self.planes for tap in plane]

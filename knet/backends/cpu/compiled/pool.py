@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from ....core.ops.conv import output_sizes
 from . import tiles
 from .kernel import Kernel, Phase
+from .sorted_columns import SortedColumns
 
 Pairs = tuple[tuple[int, int], ...]
 Ints = tuple[int, ...]
@@ -43,19 +44,10 @@ class Pooling:
         return self.window == self.stride and self.padding == ((0, 0), (0, 0))
 
     @property
-    def sorted_row(self) -> int:
-        """Floats of a row of x with its padding, sorted by remainders modulo the stride."""
-        return self.stride[1] * self.per_remainder
-
-    @property
-    def per_remainder(self) -> int:
-        """Columns of one remainder that windows meet."""
-        return self.out[1] + (self.window[1] - 1) // self.stride[1]
-
-    @property
-    def padded_rows(self) -> int:
-        """Rows that windows meet, counted from the first row of padding."""
-        return (self.out[0] - 1) * self.stride[0] + self.window[0]
+    def sorted(self) -> SortedColumns:
+        """Scratch in which overlapping windows are added up."""
+        (top, _), (left, _) = self.padding
+        return SortedColumns(self.sizes, self.out, self.window, self.stride, (top, left))
 
     def real(self, k: int) -> tuple[int, int]:
         """The windows, as a range of columns of the output, whose k-th column is within x."""
@@ -212,7 +204,7 @@ def max_pool_grad(
     if p.covered and len(cells) <= INLINE_CELLS:
         functions, own = _covering_max_grad(p, f"{name}_plane", cells), 0
     else:
-        functions, own = _sorted_max_grad(p, f"{name}_plane"), p.out[1] + p.padded_rows * p.sorted_row
+        functions, own = _sorted_max_grad(p, f"{name}_plane"), p.out[1] + p.sorted.plane
     call = f"{name}_plane(g, x, y, dx, (float *)own);"
     return p.kernel(name, functions, call, own, threads, ("og", "sx", "oy", "sdx"))
 
@@ -236,22 +228,23 @@ for (long j = 0; j < {p.out[1]}; j++) {{ const float share = g[i * {p.out[1]} + 
 }}
 {_zero_below(p)}"""
     else:
-        own = p.out[1] + p.sorted_row * (1 + p.padded_rows)
-        body = f"""float *row = scratch + {p.out[1]}, *all = row + {p.sorted_row};
-memset(all, 0, {p.padded_rows * p.sorted_row * 4});
+        columns = p.sorted
+        own = p.out[1] + columns.row + columns.plane
+        body = f"""float *row = scratch + {p.out[1]}, *all = row + {columns.row};
+memset(all, 0, {columns.plane * 4});
 for (long i = 0; i < {p.out[0]}; i++) {{
 for (long j = 0; j < {p.out[1]}; j++) scratch[j] = g[i * {p.out[1]} + j] / {name}_count(i, j);
-memset(row, 0, {p.sorted_row * 4});
+memset(row, 0, {columns.row * 4});
 for (long k = 0; k < {p.window[1]}; k++) {{
-float *d = row + k % {p.stride[1]} * {p.per_remainder} + k / {p.stride[1]};
+float *d = row + k % {p.stride[1]} * {columns.remainder} + k / {p.stride[1]};
 for (long j = 0; j < {p.out[1]}; j++) d[j] += scratch[j];
 }}
 for (long k = 0; k < {p.window[0]}; k++) {{
-float *d = all + (i * {p.stride[0]} + k) * {p.sorted_row};
-for (long j = 0; j < {p.sorted_row}; j++) d[j] += row[j];
+float *d = all + (i * {p.stride[0]} + k) * {columns.row};
+for (long j = 0; j < {columns.row}; j++) d[j] += row[j];
 }}
 }}
-{_unsorted(p)}"""
+{columns.unsort('all', 'dx')}"""
     functions += f"""
 static void {name}_plane(const float *restrict g, float *restrict dx, float *restrict scratch)
 {{
@@ -315,9 +308,8 @@ def _sorted_max_grad(p: Pooling, name: str) -> str:
                 f"first[j] = (a == m[j]) | ((a != a) & (m[j] != m[j])) ? {number} : first[j]; }}"
             )
     for k in range(p.window[1]):
-        place = k % step * p.per_remainder + k // step
         adds.append(
-            f"for (long j = 0; j < {columns}; j++) d[j + {place}] += first[j] == k * {p.window[1]} + {k} ? v[j] : 0;"
+            f"for (long j = 0; j < {columns}; j++) d[j + {p.sorted.column(k)}] += first[j] == k * {p.window[1]} + {k} ? v[j] : 0;"
         )
     outside = ""
     if any(p.padding[0]):
@@ -332,7 +324,7 @@ static void {name}(const float *restrict g, const float *restrict x, const float
 {{
 int *restrict first = (int *)scratch;
 float *restrict all = scratch + {columns};
-memset(all, 0, {p.padded_rows * p.sorted_row * 4});
+memset(all, 0, {p.sorted.plane * 4});
 for (long i = 0; i < {p.out[0]}; i++) {{
 const float *m = y + i * {columns}, *v = g + i * {columns};
 for (long j = 0; j < {columns}; j++) first[j] = -1;
@@ -342,38 +334,13 @@ const long h = i * {p.stride[0]} + k - {top};
 {chr(10).join(finds)}
 }}
 for (long k = 0; k < {p.window[0]}; k++) {{
-float *d = all + (i * {p.stride[0]} + k) * {p.sorted_row};
+float *d = all + (i * {p.stride[0]} + k) * {p.sorted.row};
 {chr(10).join(adds)}
 }}
 }}
-{_unsorted(p)}
+{p.sorted.unsort('all', 'dx')}
 }}
 """
-
-
-def _unsorted(p: Pooling) -> str:
-    """C text that puts the sorted rows of `all` in order, without their padding, into dx."""
-    (height, width), (top, _), (left, _) = p.sizes, *p.padding
-    step, rows = p.stride[1], min(height, p.padded_rows - top)
-    moves = []
-    for q in range(step):
-        first = (q - left) % step  # x's first column of this remainder
-        count = min(len(range(first, width, step)), p.per_remainder - (first + left) // step)
-        if count > 0:
-            moves.append(
-                f"for (long j = 0; j < {count}; j++) d[j * {step} + {first}] = "
-                f"s[j + {q * p.per_remainder + (first + left) // step}];"
-            )
-        missing = range(first + max(0, count) * step, width, step)
-        if missing:
-            moves.append(f"for (long j = {missing[0]}; j < {width}; j += {step}) d[j] = 0;")
-    below = f"memset(dx + {rows * width}, 0, {(height - rows) * width * 4});" if rows < height else ""
-    return f"""for (long h = 0; h < {rows}; h++) {{
-const float *s = all + (h + {top}) * {p.sorted_row};
-float *d = dx + h * {width};
-{chr(10).join(moves)}
-}}
-{below}"""
 
 
 def _zero_rest(p: Pooling) -> str:
