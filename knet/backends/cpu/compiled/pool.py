@@ -2,8 +2,10 @@
 
 Work goes plane by plane, all loops having constant bounds for the C compiler to vectorise. Maxima and sums are
 separable: first down the columns of a window's rows into one row of scratch, whose padding stands there already, then
-along it. Gradients of windows that are disjoint and cover x write every cell once; others are added up in scratch where
-columns are sorted by their remainder modulo the stride, so that neighbouring windows' cells are neighbours.
+along it. Gradients of windows that are disjoint and cover x write every cell once. Others are gathered: for each cell,
+the shares of the windows that it is in are added up. Columns are sorted by their remainder modulo the stride for that,
+so that neighbours are in neighbouring windows. (Adding shares to their cells instead makes the processor wait: each
+vector is loaded from two that were stored just before.)
 
 One-dimensional operands are taken as [N, C, 1, T]; three-dimensional ones are left to NumPy.
 """
@@ -17,7 +19,6 @@ from dataclasses import dataclass
 from ....core.ops.conv import output_sizes
 from . import tiles
 from .kernel import Kernel, Phase
-from .sorted_columns import SortedColumns
 
 Pairs = tuple[tuple[int, int], ...]
 Ints = tuple[int, ...]
@@ -44,16 +45,37 @@ class Pooling:
         return self.window == self.stride and self.padding == ((0, 0), (0, 0))
 
     @property
-    def sorted(self) -> SortedColumns:
-        """Scratch in which overlapping windows are added up."""
-        (top, _), (left, _) = self.padding
-        return SortedColumns(self.sizes, self.out, self.window, self.stride, (top, left))
+    def lead(self) -> int:
+        """Windows before window t that column t * stride + q, counted from the padding on, can be in."""
+        return (self.window[1] - 1) // self.stride[1]
 
-    def real(self, k: int) -> tuple[int, int]:
-        """The windows, as a range of columns of the output, whose k-th column is within x."""
-        (left, _), step = self.padding[1], self.stride[1]
-        start = min(self.out[1], max(0, -((k - left) // step)))
-        return start, max(start, min(self.out[1], (self.sizes[1] - 1 - k + left) // step + 1))
+    @property
+    def span(self) -> int:
+        """Number of t."""
+        return (self.sizes[1] - 1 + self.padding[1][0]) // self.stride[1] + 1
+
+    @property
+    def wide(self) -> int:
+        """Floats of a row of windows with those before and behind it that are none."""
+        return self.lead + max(self.out[1], self.span)
+
+    @property
+    def met(self) -> Pair:
+        """Sizes of the padded plane as far as windows meet it."""
+        rows, columns = ((n - 1) * s + k for n, s, k in zip(self.out, self.stride, self.window, strict=True))
+        return rows, columns
+
+    def merged(self, target: str) -> str:
+        """C text: a row of x from `sums`, where columns are sorted by their remainders modulo the stride."""
+        step, left = self.stride[1], self.padding[1][0]
+        firsts = [((q - left) % step, q) for q in range(step)]
+        moves = (
+            f"for (long j = 0; j < {len(range(w, self.sizes[1], step))}; j++) "
+            f"{target}[j * {step} + {w}] = sums[j + {q * self.span + (w + left) // step}];"
+            for w, q in firsts
+            if w < self.sizes[1]
+        )
+        return "\n".join(moves)
 
     def kernel(self, name: str, functions: str, call: str, own: int, threads: int, operands: Sequence[str]) -> Kernel:
         """Kernel whose function does planes one after the other by `call`. A unit is an image, or a plane if there are
@@ -204,7 +226,8 @@ def max_pool_grad(
     if p.covered and len(cells) <= INLINE_CELLS:
         functions, own = _covering_max_grad(p, f"{name}_plane", cells), 0
     else:
-        functions, own = _sorted_max_grad(p, f"{name}_plane"), p.out[1] + p.sorted.plane
+        functions = _any_max_grad(p, f"{name}_plane")
+        own = 2 * p.out[0] * p.wide + p.stride[1] * p.span + (math.prod(p.met) if _padded(p) else 0)
     call = f"{name}_plane(g, x, y, dx, (float *)own);"
     return p.kernel(name, functions, call, own, threads, ("og", "sx", "oy", "sdx"))
 
@@ -228,23 +251,29 @@ for (long j = 0; j < {p.out[1]}; j++) {{ const float share = g[i * {p.out[1]} + 
 }}
 {_zero_below(p)}"""
     else:
-        columns = p.sorted
-        own = p.out[1] + columns.row + columns.plane
-        body = f"""float *row = scratch + {p.out[1]}, *all = row + {columns.row};
-memset(all, 0, {columns.plane * 4});
+        (down, across), width = p.stride, p.sizes[1]
+        own = p.wide + across * p.span + p.out[0] * width
+        functions += f"""
+static __attribute__((noinline)) void {name}_add(float *restrict d, const float *restrict s, long count)
+{{
+for (long j = 0; j < count; j++) d[j] += s[j];
+}}
+"""
+        body = f"""float *shares = scratch, *sums = shares + {p.wide}, *rows = sums + {across * p.span};
+memset(shares, 0, {p.wide * 4});
 for (long i = 0; i < {p.out[0]}; i++) {{
-for (long j = 0; j < {p.out[1]}; j++) scratch[j] = g[i * {p.out[1]} + j] / {name}_count(i, j);
-memset(row, 0, {columns.row * 4});
-for (long k = 0; k < {p.window[1]}; k++) {{
-float *d = row + k % {p.stride[1]} * {columns.remainder} + k / {p.stride[1]};
-for (long j = 0; j < {p.out[1]}; j++) d[j] += scratch[j];
+for (long j = 0; j < {p.out[1]}; j++) shares[j + {p.lead}] = g[i * {p.out[1]} + j] / {name}_count(i, j);
+memset(sums, 0, {across * p.span * 4});
+for (long k = 0; k < {p.window[1]}; k++)
+{name}_add(sums + k % {across} * {p.span}, shares + {p.lead} - k / {across}, {p.span});
+float *d = rows + i * {width};
+{p.merged("d")}
 }}
-for (long k = 0; k < {p.window[0]}; k++) {{
-float *d = all + (i * {p.stride[0]} + k) * {columns.row};
-for (long j = 0; j < {columns.row}; j++) d[j] += row[j];
-}}
-}}
-{columns.unsort('all', 'dx')}"""
+for (long h = 0; h < {p.sizes[0]}; h++) {{
+memset(dx + h * {width}, 0, {width * 4});
+for (long k = (h + {p.padding[0][0]}) % {down}, i = (h + {p.padding[0][0]}) / {down}; k < {p.window[0]}; k += {down}, i--)
+if (i >= 0 && i < {p.out[0]}) {name}_add(dx + h * {width}, rows + i * {width}, {width});
+}}"""
     functions += f"""
 static void {name}_plane(const float *restrict g, float *restrict dx, float *restrict scratch)
 {{
@@ -255,17 +284,25 @@ static void {name}_plane(const float *restrict g, float *restrict dx, float *res
     return p.kernel(name, functions, f"{name}_plane(g, dx, (float *)own);", own, threads, ("og", "sdx"))
 
 
+def _same(a: str, m: str) -> str:
+    """C expression: -1 where a equals m or both are NaN, else 0. Spelt so that gcc 12 makes vectors of it."""
+    return f"(({a} == {m} ? -1 : 0) | (({a} != {a} ? -1 : 0) & ({m} != {m} ? -1 : 0)))"
+
+
 def _covering_max_grad(p: Pooling, name: str, cells: Sequence[Pair]) -> str:
-    """C function of a plane's gradient for windows that do not overlap: from the last cell to the first, so that the
-    first match is the one that stays.
+    """C function of a plane's gradient for windows that do not overlap. e_k is -1 where cell k is the window's first
+    maximum, t_k where it or one before it is.
     """
     (down, across), width = p.window, p.sizes[1]
     at = {(i, j): f"[j * {across} + {i * width + j}]" for i, j in cells}
     loads = ", ".join(f"x{k} = s{at[cell]}" for k, cell in enumerate(cells))
-    finds = " ".join(
-        f"first = (x{k} == m) | ((x{k} != x{k}) & (m != m)) ? {k} : first;" for k in reversed(range(len(cells)))
-    )
-    stores = " ".join(f"d{at[cell]} = first == {k} ? v : 0;" for k, cell in enumerate(cells))
+    last = len(cells) - 1
+    finds = "".join(
+        f"const int e{k} = {_same(f'x{k}', 'm')}" + (f" & ~t{k - 1}" if k else "")
+        + (f", t{k} = e{k}" + (f" | t{k - 1}" if k else "") if k < last else "") + ";\n"
+        for k in range(len(cells))
+    )  # fmt: skip
+    stores = " ".join(f"d{at[cell]} = e{k} ? v : 0;" for k, cell in enumerate(cells))
     rest = "\n".join(f"{{ float *e = d; float *d = e + {k * width}; {_zero_rest(p)} }}" for k in range(down))
     return f"""
 static void {name}(const float *restrict g, const float *restrict x, const float *restrict y, float *restrict dx,
@@ -277,9 +314,7 @@ const float *s = x + i * {down * width};
 float *d = dx + i * {down * width};
 for (long j = 0; j < {p.out[1]}; j++) {{
 const float m = y[i * {p.out[1]} + j], v = g[i * {p.out[1]} + j], {loads};
-int first = -1;
-{finds}
-{stores}
+{finds}{stores}
 }}
 {rest if _zero_rest(p) else ""}
 }}
@@ -288,57 +323,63 @@ int first = -1;
 """
 
 
-def _sorted_max_grad(p: Pooling, name: str) -> str:
-    """C function of a plane's gradient for any windows. Cells in the padding are candidates as any others: they are
+def _padded(p: Pooling) -> bool:
+    return p.padding != ((0, 0), (0, 0))
+
+
+def _any_max_grad(p: Pooling, name: str) -> str:
+    """C function of a plane's gradient for any windows: first where each window's first maximum is, then for each cell
+    the sum over the windows that can have theirs there. Cells in the padding are candidates as any others: they are
     the first maximum of a window of -inf alone, as in the primitive.
     """
     (height, width), (top, _), (left, _) = p.sizes, *p.padding
-    columns, step = p.out[1], p.stride[1]
-    finds, adds = [], []
-    for k in reversed(range(p.window[1])):
-        start, stop = p.real(k)
-        number = f"k * {p.window[1]} + {k}"
-        for a, b in ((0, start), (stop, columns)):
-            if a < b:
-                finds.append(f"for (long j = {a}; j < {b}; j++) if (m[j] == -__builtin_inff()) first[j] = {number};")
-        if start < stop:
-            cell = f"s[j * {step} + {k - left}]"
-            finds.append(
-                f"for (long j = {start}; j < {stop}; j++) {{ const float a = {cell}; "
-                f"first[j] = (a == m[j]) | ((a != a) & (m[j] != m[j])) ? {number} : first[j]; }}"
-            )
-    for k in range(p.window[1]):
-        adds.append(
-            f"for (long j = 0; j < {columns}; j++) d[j + {p.sorted.column(k)}] += first[j] == k * {p.window[1]} + {k} ? v[j] : 0;"
-        )
-    outside = ""
-    if any(p.padding[0]):
-        outside = f"""if (h < 0 || h >= {height}) {{
-for (long j = 0; j < {columns}; j++) if (m[j] == -__builtin_inff()) first[j] = k * {p.window[1]};
-continue;
-}}
-"""
+    (rows, columns), (down, across) = p.met, p.stride
+    copy, pitch = "const float *xp = x;", width
+    if _padded(p):
+        pitch, kept = columns, min(width, columns - left)
+        copy = f"""float *xp = sums + {across * p.span};
+for (long j = 0; j < {rows * columns}; j++) xp[j] = -__builtin_inff();
+for (long h = 0; h < {max(0, min(height, rows - top))}; h++)
+memcpy(xp + (h + {top}) * {columns} + {left}, x + h * {width}, {kept * 4});"""
     return f"""
-static void {name}(const float *restrict g, const float *restrict x, const float *restrict y, float *restrict dx,
-    float *restrict scratch)
+static __attribute__((noinline)) void {name}_find(const float *restrict s, const float *restrict m,
+    int *restrict first, int cell)
 {{
-int *restrict first = (int *)scratch;
-float *restrict all = scratch + {columns};
-memset(all, 0, {p.sorted.plane * 4});
+for (long j = 0; j < {p.out[1]}; j++) {{
+const float a = s[j * {across}];
+first[j] = {_same("a", "m[j]")} ? cell : first[j];
+}}
+}}
+static __attribute__((noinline)) void {name}_add(float *restrict d, const float *restrict v, const int *restrict first,
+    int cell)
+{{
+for (long j = 0; j < {p.span}; j++) d[j] += first[j] == cell ? v[j] : 0;
+}}
+static void {name}(const float *g, const float *x, const float *y, float *dx, float *scratch)
+{{
+int *first = (int *)scratch;
+float *v = scratch + {p.out[0] * p.wide}, *sums = v + {p.out[0] * p.wide};
+{copy}
+memset(first, -1, {p.out[0] * p.wide * 4});
+memset(v, 0, {p.out[0] * p.wide * 4});
 for (long i = 0; i < {p.out[0]}; i++) {{
-const float *m = y + i * {columns}, *v = g + i * {columns};
-for (long j = 0; j < {columns}; j++) first[j] = -1;
-for (long k = {p.window[0] - 1}; k >= 0; k--) {{
-const long h = i * {p.stride[0]} + k - {top};
-{outside}const float *s = x + h * {width};
-{chr(10).join(finds)}
+memcpy(v + i * {p.wide} + {p.lead}, g + i * {p.out[1]}, {p.out[1] * 4});
+for (int k = {math.prod(p.window) - 1}; k >= 0; k--)
+{name}_find(xp + (i * {down} + k / {p.window[1]}) * {pitch} + k % {p.window[1]}, y + i * {p.out[1]},
+first + i * {p.wide} + {p.lead}, k);
 }}
-for (long k = 0; k < {p.window[0]}; k++) {{
-float *d = all + (i * {p.stride[0]} + k) * {p.sorted.row};
-{chr(10).join(adds)}
+for (long h = 0; h < {height}; h++) {{
+memset(sums, 0, {across * p.span * 4});
+for (long k = (h + {top}) % {down}, i = (h + {top}) / {down}; k < {p.window[0]}; k += {down}, i--) {{
+if (i < 0 || i >= {p.out[0]}) continue;
+for (long q = 0; q < {p.window[1]}; q++) {{
+const long at = i * {p.wide} + {p.lead} - q / {across};
+{name}_add(sums + q % {across} * {p.span}, v + at, first + at, k * {p.window[1]} + q);
 }}
 }}
-{p.sorted.unsort('all', 'dx')}
+float *d = dx + h * {width};
+{p.merged("d")}
+}}
 }}
 """
 
