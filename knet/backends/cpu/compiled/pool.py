@@ -51,13 +51,13 @@ class Pooling:
 
     @property
     def span(self) -> int:
-        """Number of t."""
-        return (self.sizes[1] - 1 + self.padding[1][0]) // self.stride[1] + 1
+        """Number of t, rounded up: whole vectors have no rests, which would be loops of branches."""
+        return _whole((self.sizes[1] - 1 + self.padding[1][0]) // self.stride[1] + 1)
 
     @property
     def wide(self) -> int:
         """Floats of a row of windows with those before and behind it that are none."""
-        return self.lead + max(self.out[1], self.span)
+        return self.lead + _whole(max(self.out[1], self.span))
 
     @property
     def met(self) -> Pair:
@@ -100,6 +100,10 @@ for (long u = lo * {inner}; u < hi * {inner}; u++, {moves}) {{
         every = tuple(range(len(operands)))
         units = self.images * self.channels // inner
         return Kernel(source, (Phase(name, units, every[:-1], every[-1:], rows=every),), own=tiles.aligned(own))
+
+
+def _whole(count: int) -> int:
+    return -(-count // 16) * 16
 
 
 def two_dimensional(x_shape: Ints, window: Ints, stride: Ints, padding: Pairs) -> Pooling | None:
@@ -227,7 +231,7 @@ def max_pool_grad(
         functions, own = _covering_max_grad(p, f"{name}_plane", cells), 0
     else:
         functions = _any_max_grad(p, f"{name}_plane")
-        own = 2 * p.out[0] * p.wide + p.stride[1] * p.span + (math.prod(p.met) if _padded(p) else 0)
+        own = 2 * p.out[0] * p.wide + p.stride[1] * p.span + _whole(p.out[1]) * (1 + p.stride[1]) + math.prod(p.met)
     call = f"{name}_plane(g, x, y, dx, (float *)own);"
     return p.kernel(name, functions, call, own, threads, ("og", "sx", "oy", "sdx"))
 
@@ -323,10 +327,6 @@ const float m = y[i * {p.out[1]} + j], v = g[i * {p.out[1]} + j], {loads};
 """
 
 
-def _padded(p: Pooling) -> bool:
-    return p.padding != ((0, 0), (0, 0))
-
-
 def _any_max_grad(p: Pooling, name: str) -> str:
     """C function of a plane's gradient for any windows: first where each window's first maximum is, then for each cell
     the sum over the windows that can have theirs there. Cells in the padding are candidates as any others: they are
@@ -334,18 +334,15 @@ def _any_max_grad(p: Pooling, name: str) -> str:
     """
     (height, width), (top, _), (left, _) = p.sizes, *p.padding
     (rows, columns), (down, across) = p.met, p.stride
-    copy, pitch = "const float *xp = x;", width
-    if _padded(p):
-        pitch, kept = columns, min(width, columns - left)
-        copy = f"""float *xp = sums + {across * p.span};
-for (long j = 0; j < {rows * columns}; j++) xp[j] = -__builtin_inff();
-for (long h = 0; h < {max(0, min(height, rows - top))}; h++)
-memcpy(xp + (h + {top}) * {columns} + {left}, x + h * {width}, {kept * 4});"""
+    kept, count = min(width, columns - left), _whole(p.out[1])
+    fill = ""
+    if p.padding != ((0, 0), (0, 0)):
+        fill = f"for (long j = 0; j < {rows * columns}; j++) xp[j] = -__builtin_inff();"
     return f"""
 static __attribute__((noinline)) void {name}_find(const float *restrict s, const float *restrict m,
     int *restrict first, int cell)
 {{
-for (long j = 0; j < {p.out[1]}; j++) {{
+for (long j = 0; j < {count}; j++) {{
 const float a = s[j * {across}];
 first[j] = {_same("a", "m[j]")} ? cell : first[j];
 }}
@@ -359,14 +356,19 @@ static void {name}(const float *g, const float *x, const float *y, float *dx, fl
 {{
 int *first = (int *)scratch;
 float *v = scratch + {p.out[0] * p.wide}, *sums = v + {p.out[0] * p.wide};
-{copy}
+float *m = sums + {across * p.span}, *xp = m + {count};
+{fill}
+for (long h = 0; h < {max(0, min(height, rows - top))}; h++)
+memcpy(xp + (h + {top}) * {columns} + {left}, x + h * {width}, {kept * 4});
 memset(first, -1, {p.out[0] * p.wide * 4});
 memset(v, 0, {p.out[0] * p.wide * 4});
 for (long i = 0; i < {p.out[0]}; i++) {{
 memcpy(v + i * {p.wide} + {p.lead}, g + i * {p.out[1]}, {p.out[1] * 4});
+memcpy(m, y + i * {p.out[1]}, {p.out[1] * 4});
+int *f = first + i * {p.wide} + {p.lead};
 for (int k = {math.prod(p.window) - 1}; k >= 0; k--)
-{name}_find(xp + (i * {down} + k / {p.window[1]}) * {pitch} + k % {p.window[1]}, y + i * {p.out[1]},
-first + i * {p.wide} + {p.lead}, k);
+{name}_find(xp + (i * {down} + k / {p.window[1]}) * {columns} + k % {p.window[1]}, m, f, k);
+for (long j = {p.out[1]}; j < {p.wide - p.lead}; j++) f[j] = -1;
 }}
 for (long h = 0; h < {height}; h++) {{
 memset(sums, 0, {across * p.span * 4});
