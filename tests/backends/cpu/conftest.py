@@ -1,88 +1,124 @@
-"""A C compiler and guarded memory for tests of generated kernels: nothing outside of a buffer is read or written."""
+"""C kernels, compiled and called alone: as many runs, threads and guarded buffers as a test asks for."""
 
 from __future__ import annotations
 
 import ctypes
 import mmap
-import os
+import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -ffp-contract=fast -Wall -Wno-unused-function -shared -fPIC"
+from knet.backends.cpu.compiled.kernel import Kernel
+from knet.backends.cpu.compiled.tiles import PREAMBLE
+
+FLAGS = "-std=gnu11 -O3 -march=native -fno-math-errno -fno-trapping-math -ffp-contract=fast -shared -fPIC".split()
+WARNINGS = "-Wall -Wextra -Werror -Wno-unused-parameter".split()
 PAGE = mmap.PAGESIZE
-LIBC = ctypes.CDLL(None, use_errno=True)
-LIBC.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-CANARY = np.float32(-123.25)
 
 
 class Guarded:
-    """Memory of a float32 array between two pages that cannot be touched, at the end of the space or at its beginning.
+    """A float32 array whose last byte is the last of a page, with a page behind it that may not be touched.
 
-    What remains of the space holds canaries. ``offset`` moves the array by so many floats from its place.
+    `shift` bytes stay free between its end and the page's, so that its beginning has any alignment wanted.
     """
 
-    def __init__(self, size: int, *, at_end: bool, offset: int = 0):
-        space = -(-(size + offset) * 4 // PAGE) * PAGE or PAGE
-        self.map = mmap.mmap(-1, space + 2 * PAGE)
-        base = ctypes.addressof(ctypes.c_char.from_buffer(self.map))
-        for page in (base, base + PAGE + space):
-            assert LIBC.mprotect(page, PAGE, 0) == 0
-        self.whole = np.frombuffer(self.map, np.float32, space // 4, PAGE)
-        self.whole[:] = CANARY
-        start = space // 4 - size - offset if at_end else offset
-        self.array = self.whole[start : start + size]
-        self.before, self.after = self.whole[:start], self.whole[start + size :]
+    def __init__(self, shape: Sequence[int], shift: int = 0):
+        size = int(np.prod(shape)) * 4
+        pages = -(-(size + shift) // PAGE) + 1
+        self.memory = mmap.mmap(-1, (pages + 1) * PAGE)
+        base = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+        mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        assert mprotect(base + pages * PAGE, PAGE, 0) == 0
+        start = pages * PAGE - size - shift
+        whole = np.frombuffer(self.memory, np.float32, pages * PAGE // 4)
+        whole.fill(np.nan)  # what stands before the array must not be used either
+        self.canary = whole[: start // 4]
+        self.array = whole[start // 4 : start // 4 + size // 4].reshape(shape)
 
-    def intact(self) -> bool:
-        """Whether nothing was written outside of the array."""
-        return bool((self.before == CANARY).all() and (self.after == CANARY).all())
+    def untouched(self) -> bool:
+        """Whether all numbers in front of the array are as they were."""
+        return bool(np.isnan(self.canary).all())
 
 
 class Program:
-    """Kernels of one C file, called phase by phase."""
+    """Functions of one kernel. Calling it runs its phases one after the other, each on the runs given."""
 
-    def __init__(self, preamble, kernels, directory, march="native"):
-        text = [preamble, *(kernel.source for kernel in kernels)]
-        for kernel in kernels:
-            for phase in kernel.phases:
-                text.append(
-                    f"__typeof__(&{phase.function}) entry_{phase.function}(void) {{ return {phase.function}; }}\n"
-                )
-        source = directory / "kernels.c"
-        source.write_text("".join(text))
-        library = directory / "kernels.so"
-        command = [os.environ.get("CC", "cc"), *FLAGS.split(), f"-march={march}", str(source), "-o", str(library)]
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        self.library = ctypes.CDLL(str(library))
+    def __init__(self, kernel: Kernel, library: ctypes.CDLL):
+        self.kernel, self.library = kernel, library
 
-    def run(self, kernel, arrays, runs=None):
-        """Calls each phase on runs of its units: by default on all at once."""
-        shared, own = (Guarded(-(-size // 64) * 16, at_end=True) for size in (kernel.shared, kernel.own))
-        for scratch in (shared, own):
-            scratch.array[:] = np.nan  # scratch is not initialised
-        for phase in kernel.phases:
-            entry = getattr(self.library, f"entry_{phase.function}")
-            entry.restype = ctypes.c_void_p
-            pointers = [ctypes.c_void_p] * (len(arrays) + 2)
-            function = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)(
-                entry()
-            )
-            bounds = [0, phase.units] if runs is None else runs(phase)
-            for lo, hi in zip(bounds, bounds[1:]):
-                address = [x.ctypes.data for x in (*arrays, shared.array, own.array)]
-                function(*address, lo, hi, 0, 1)
-        assert shared.intact() and own.intact()
+    def __call__(self, *operands: np.ndarray, runs: int = 1, threads: int = 1) -> None:
+        """Run all phases; the units of each are cut into `runs` parts, of which thread i % threads does the i-th."""
+        shared = _scratch(self.kernel.shared)
+        own = [_scratch(self.kernel.own) for _ in range(threads)]
+        pointers = (ctypes.c_void_p * len(operands))(*(a.ctypes.data for a in operands))
+        for number, phase in enumerate(self.kernel.phases):
+            parts = min(runs, phase.units) if phase.divisible else min(threads, phase.units)
+            cuts = [phase.units * i // parts for i in range(parts + 1)]
+            for i in reversed(range(parts)):  # backwards: no run may count on an earlier one
+                self.library[f"run_{number}"](
+                    pointers, _address(shared), _address(own[i % threads]), ctypes.c_long(cuts[i]),
+                    ctypes.c_long(cuts[i + 1]), i % threads, threads,
+                )  # fmt: skip
 
 
-@pytest.fixture
-def build(tmp_path):
-    """Builder of a program from a preamble and kernels."""
-    return lambda preamble, kernels, march="native": Program(preamble, kernels, tmp_path, march)
+def _scratch(size: int) -> np.ndarray:
+    """Bytes at a multiple of 64, filled with NaN: scratch is not initialised."""
+    raw = np.full(size // 4 + 32, np.nan, np.float32)
+    shift = -raw.ctypes.data % 64 // 4
+    return raw[shift : shift + size // 4 + 1]
+
+
+def _address(a: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(a.ctypes.data)
+
+
+def program_text(kernel: Kernel, operands: int) -> str:
+    """C text of a library with the functions run_0, run_1, ... for the kernel's phases."""
+    pointers = ", ".join(f"p[{i}]" for i in range(operands))
+    wrappers = "\n".join(
+        f"void run_{i}(float **p, char *shared, char *own, long lo, long hi, int thread, int threads)\n"
+        f"{{ {phase.function}({pointers}, shared, own, lo, hi, thread, threads); }}"
+        for i, phase in enumerate(kernel.phases)
+    )
+    return PREAMBLE + kernel.source + wrappers
+
+
+@pytest.fixture(scope="session")
+def compile_kernel(tmp_path_factory: pytest.TempPathFactory):
+    """Function from a kernel and its number of operands to a callable program."""
+    if sys.platform != "linux" or shutil.which("gcc") is None:
+        pytest.skip("needs gcc on Linux")
+    folder = tmp_path_factory.mktemp("kernels")
+    count = 0
+
+    def compiled(kernel: Kernel, operands: int) -> Program:
+        nonlocal count
+        count += 1
+        source, library = folder / f"k{count}.c", folder / f"k{count}.so"
+        source.write_text(program_text(kernel, operands))
+        got = subprocess.run(
+            ["gcc", *FLAGS, *WARNINGS, "-o", str(library), str(source)], capture_output=True, text=True
+        )
+        assert got.returncode == 0, got.stderr
+        return Program(kernel, ctypes.CDLL(str(library)))
+
+    return compiled
 
 
 @pytest.fixture
 def guarded():
-    """Maker of guarded arrays."""
-    return Guarded
+    """Factory of guarded arrays: guarded(values) is a copy of an array, guarded(shape) uninitialised (NaN)."""
+    return _guarded
+
+
+def _guarded(values: np.ndarray | Sequence[int], shift: int = 0) -> Guarded:
+    if isinstance(values, np.ndarray):
+        buffer = Guarded(values.shape, shift)
+        buffer.array[...] = values
+        return buffer
+    return Guarded(tuple(values), shift)
