@@ -348,6 +348,16 @@ class DeviceArray(Array):
     def device(self) -> Any:
         return self._device
 
+    def __getitem__(self, index: Any) -> Array:
+        kind, device = type(index), self._device
+        if device.select is not None:
+            try:
+                own = index if kind is int or kind is slice else _on_device(index, device)
+                return DeviceArray(device.select(self._buffer, own), device)
+            except Exception:  # the function below says what is wrong
+                pass
+        return Array.namespace.getitem(self, index)
+
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
             raise errors.zero_dim_iteration("iter(x)")
@@ -420,6 +430,23 @@ class DeviceArray(Array):
 
     def __deepcopy__(self, memo: Any) -> DeviceArray:
         return self
+
+
+_PLAIN = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
+def _on_device(index: Any, device: Any) -> tuple[Any, ...]:
+    """An index with buffers in place of arrays; raises if it holds anything that not every backend takes."""
+    parts = []
+    for part in index if type(index) is tuple else (index,):
+        if type(part) is DeviceArray and part._device is device and part._buffer.dtype.kind in "biu":
+            part = part._buffer
+        elif type(part) is np.ndarray and part.dtype.kind in "biu":
+            part = device.backend.from_host(part, device)
+        elif type(part) not in _PLAIN:
+            raise TypeError
+        parts.append(part)
+    return tuple(parts)
 
 
 class At:

@@ -303,7 +303,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
         x, axis = ravel(x), 0
     axis = canonical_axis(axis, x.ndim, "take")
     ids = as_array(np.asarray(indices) if isinstance(indices, list) else indices)
-    return getitem(x, (slice(None),) * axis + (ids,))
+    return x[(slice(None),) * axis + (ids,)]
 
 
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
@@ -326,7 +326,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
         else:
             line = creation.arange(n, np.dtype("int64"), x.device)
             places.append(reshape(line, (1,) * i + (n,) + (1,) * (x.ndim - i - 1)))
-    return getitem(x, tuple(places))
+    return x[tuple(places)]
 
 
 def nonzero(x: Any, /) -> tuple[Array, ...]:
