@@ -83,6 +83,11 @@ class Elementwise(Primitive):
             raise errors.unsupported_dtype(self.name, self.argnames, args, _ACCEPTS[self.accepts])
         return dtypes.to_float(dtype) if self.compute == "float" else dtype
 
+    def kernel_dtypes(self, args: Sequence[Any]) -> list[np.dtype[Any]]:
+        """The dtype in which the kernel gets each operand."""
+        dtype = self.compute_dtype(args)
+        return [getattr(x, "dtype", dtypes.bool_) if i in self.free else dtype for i, x in enumerate(args)]
+
     def _aval(self, *avals: Any) -> ShapedArray:
         dtype = self.compute_dtype(avals)
         shape = broadcast_shapes(*(getattr(a, "shape", ()) for a in avals))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import errors
+from ..core import errors, shortcut
 from ..core.array import Array
 from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array, from_numpy
@@ -288,6 +288,7 @@ def index_add(x: Any, index: Any, value: Any) -> Array:
     return _update(x, index, value, ops.put_add)
 
 
+@shortcut.of_two
 def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
     """Elements of x along an axis (of all elements in row-major order by default).
 
