@@ -39,6 +39,7 @@ class CPU:
     """See :class:`knet.core.device.Backend`."""
 
     name = "cpu"
+    select = staticmethod(operator.getitem)
 
     def device_count(self) -> int:
         return 1

@@ -54,7 +54,10 @@ def reduce_sum(x: Any, *, axis: Axes, keepdims: bool) -> Any:
 
     x: [...]. Returns x.shape without ``axis``.
     """
-    return np.add.reduce(x, axis=axis, keepdims=keepdims, dtype=wide(x)).astype(x.dtype, copy=False)
+    dtype = x.dtype
+    if dtype.itemsize > 2:
+        return np.add.reduce(x, axis, dtype, None, keepdims)
+    return np.add.reduce(x, axis, wide(x), None, keepdims).astype(dtype, copy=False)
 
 
 def sum_to(c: Any, shape: Shape) -> Any:
@@ -180,7 +183,7 @@ def argmax(x: Any, *, axis: int) -> Any:
 
     x: [...] real. Returns int64, x.shape without ``axis``.
     """
-    return np.argmax(x, axis=axis)
+    return x.argmax(axis)
 
 
 @primitive(aval=_arg_aval("argmin"), vjp="an index has no derivative", batch=batching.shifted(batching.next_axis))
@@ -189,7 +192,7 @@ def argmin(x: Any, *, axis: int) -> Any:
 
     x: [...] real. Returns int64, x.shape without ``axis``.
     """
-    return np.argmin(x, axis=axis)
+    return x.argmin(axis)
 
 
 # --- scans ------------------------------------------------------------------------------------------------------------
