@@ -18,7 +18,7 @@ from ..core.forward import JVPTrace
 from ..core.reverse import ReverseTrace, accumulate, backward
 from ..core.trace import Tracer
 from .execute import run
-from .graph import Graph, Node, Value, derive, extract
+from .graph import Builder, Graph, Node, Value, derive
 from .interpret import interpret
 from .stage import StageTrace, stage
 
@@ -137,14 +137,18 @@ class _Joint:
         trace, _, cs = self._stage(present)
         nodes, cut = trace.graph.nodes, self.cut
         # Staging is deterministic: the forward part is the one of __init__ node by node, so places name values.
-        residuals = [trace.graph.inputs[i] if n < 0 else nodes[n].results[i] for n, i in self.places]
-        result = extract(
-            f"{self.graph.name}'s derivative",
-            [*residuals, *trace.graph.inputs[len(self.graph.inputs) :]],
-            nodes[cut:],
-            [c for c in cs if c is not None],
-            trace.graph.constants,
-        )
+        old = Graph(f"{self.graph.name}'s derivative")
+        old.inputs = [trace.graph.inputs[i] if n < 0 else nodes[n].results[i] for n, i in self.places]
+        old.inputs += trace.graph.inputs[len(self.graph.inputs) :]
+        old.constants = dict(trace.graph.constants)
+        old.outputs = [c for c in cs if c is not None]
+        # Inputs of a graph are made by no node: residuals are replaced by values that are not.
+        builder = Builder(old)
+        builder.graph.inputs = [x if x.node is None else Value(x.aval) for x in old.inputs]
+        builder.replaced.update(zip(old.inputs, builder.graph.inputs))
+        for node in nodes[cut:]:
+            builder.copy(node)
+        result = builder.finish()
         result.derived["used"] = [c is not None for c in cs]
         return result
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..core import default_device
+from ..core import device as devices
 from ..core.array import DeviceArray
 from ..core.device import as_array
 from .graph import Graph, derive
@@ -46,6 +47,8 @@ def program(graph: Graph, device: Any, donated: Sequence[int] = ()) -> Any:
 
 def run(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
     """Results of a graph on concrete arrays."""
-    concrete = [x if type(x) is DeviceArray else as_array(getattr(x, "dense", lambda x=x: x)()) for x in arrays]
+    concrete: Any = [x if type(x) is DeviceArray else as_array(getattr(x, "dense", lambda x=x: x)()) for x in arrays]
     device = concrete[0].device if concrete else default_device()
+    if devices.inspect_results is not None:  # debug_nans: each operation for itself
+        return Stepwise(graph, device)(concrete)
     return program(graph, device)(concrete)

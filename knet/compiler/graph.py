@@ -7,6 +7,7 @@ node's other operands). An operation is a primitive or a call with graphs of its
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -95,8 +96,13 @@ class Graph:
 def derive(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     """What is made of a graph once and kept with it."""
     if key not in graph.derived:
-        graph.derived[key] = make()
+        with _deriving:
+            if key not in graph.derived:
+                graph.derived[key] = make()
     return graph.derived[key]
+
+
+_deriving = threading.RLock()  # two threads must not compile the same program
 
 
 class Builder:

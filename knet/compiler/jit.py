@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import types
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,13 +13,15 @@ from typing import Any
 import numpy as np
 
 from ..core import ShapedArray, as_array, default_device, errors, tree
-from ..core.array import Array, DeviceArray
+from ..core import device as devices
+from ..core.array import Array, DeviceArray, Donated
 from ..core.device import from_numpy
-from ..core.trace import Tracer
+from ..core.trace import Tracer, staging
 from .call import GraphCall
 from .execute import program
 from .graph import Graph
 from .lowered import Lowered
+from .passes import optimize
 from .stage import stage
 
 __all__ = ["jit", "trace"]
@@ -29,19 +32,50 @@ _MANY = 8  # traces of one structure after which the user is told why
 
 
 class Traced:
-    """One signature of a function: its graph, and the structure of its result."""
+    """One signature of a function: its graph, the structure of its result, and the leaves that its callers give up."""
 
-    def __init__(self, graph: Graph, structure: Any, captured: Sequence[Any], device: Any, donated: tuple[int, ...]):
+    def __init__(
+        self, graph: Graph, structure: Any, captured: Sequence[Any], device: Any, donated: dict[int, str]
+    ) -> None:
         self.graph = graph
         self.structure = structure
         self.captured = captured
         self.device = device
-        self.donated = donated
+        self.donated = donated  # by position among the leaves, what messages call it
 
     @functools.cached_property
     def program(self) -> Any:
         """The compiled graph."""
-        return program(self.graph, self.device, self.donated)
+        return program(self.graph, self.device, tuple(self.donated))
+
+    @functools.cached_property
+    def run(self) -> Callable[[Sequence[DeviceArray]], list[DeviceArray]]:
+        """Function from the leaves of a call to its results, on concrete arrays."""
+        outputs = optimize(self.graph).outputs
+        # Results that are arguments, constants or one another: each gets a handle of its own, so that giving up one
+        # (donate_argnums) leaves the others.
+        alike = [i for i, y in enumerate(outputs) if getattr(y, "node", None) is None or outputs.index(y) < i]
+        if not (alike or self.donated):
+            return self.program
+
+        def run(leaves: Sequence[DeviceArray]) -> list[DeviceArray]:
+            if self.donated:
+                self._check_donated(leaves)
+            results = self.program(leaves)
+            for i in alike:
+                results[i] = DeviceArray(results[i]._buffer, results[i]._device)
+            for i, name in self.donated.items():
+                leaves[i]._buffer = Donated(f"{name} of {self.graph.name}")
+            return results
+
+        return run
+
+    def _check_donated(self, leaves: Sequence[DeviceArray]) -> None:
+        ids = [id(x) for x in leaves]
+        kept = {id(a) for a in self.graph.constants.values()}
+        for i, name in self.donated.items():
+            if ids[i] in kept or ids.count(ids[i]) > 1:
+                raise errors.donated_twice(self.graph.name, name, ids[i] in kept)
 
 
 class Jitted:
@@ -50,7 +84,7 @@ class Jitted:
     def __init__(self, fun: Callable[..., Any], static: Sequence[Any], donate_argnums: tuple[int, ...]) -> None:
         functools.update_wrapper(self, fun)
         self.fun = fun
-        self.name = getattr(fun, "__name__", repr(fun))
+        self.name = _name(fun)
         self.static_argnums, self.static_argnames = static
         self.donate_argnums = donate_argnums
         self.traces: dict[Any, Traced] = {}
@@ -62,9 +96,11 @@ class Jitted:
         return f"<jitted {self.name}>"
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else types.MethodType(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if devices.inspect_results is not None and staging.get() is None:
+            return self._call_untraced(args, kwargs)
         static: Any = ()
         if self.static_argnums or self.static_argnames:
             args, kwargs, static = self._split(args, kwargs)
@@ -78,17 +114,22 @@ class Jitted:
                     device = self._one_device(device, x)
             else:
                 return self._call_slowly(args, kwargs, static)
-        signature.append(device)
+        signature.append(device or default_device())
         traced = self.traces.get(tuple(signature))
         if traced is None:
             return self._call_slowly(args, kwargs, static)
-        results = traced.program(leaves)
+        results = traced.run(leaves)
         return tree.unflatten(traced.structure, results)
 
-    def _one_device(self, device: Any, x: DeviceArray) -> Any:
+    def _one_device(self, device: Any, x: Array) -> Any:
         if device is not None:
-            raise errors.mixed_devices(f"jit({self.name})", ("an argument", "another"), (x, x))
-        return x._device
+            raise errors.arguments_on_devices(self.name, device, x.device)
+        return x.device
+
+    def _call_untraced(self, args: Any, kwargs: Any) -> Any:
+        """A call under debug_nans, which looks at each operation, and names the one in the user's own traceback."""
+        out = self.fun(*args, **kwargs)
+        return tree.map(lambda y: as_array(y, f"the result of {self.name}"), out)
 
     def _call_slowly(self, args: Any, kwargs: Any, static: Any) -> Any:
         """A call with a new signature, with numbers, NumPy arrays or tracers among the arguments."""
@@ -96,37 +137,40 @@ class Jitted:
         if any(isinstance(x, Tracer) for x in leaves) or traced.captured:
             results = GraphCall(traced.graph).enter([*leaves, *traced.captured])
         else:
-            results = traced.program(leaves)
+            results = traced.run(leaves)
         return tree.unflatten(traced.structure, results)
 
     def _trace(self, args: Any, kwargs: Any, static: Any) -> tuple[list[Any], Traced]:
         """The call's leaves as arrays, and the traced function for their signature."""
         leaves, structure = tree.flatten((args, kwargs))
-        paths: list[str] = []
         device, avals, weak, arrays, signature = None, [], [], [], [structure, static]
         for i, x in enumerate(leaves):
-            number = type(x) if type(x) in _NUMBERS else None
+            number = next((t for t in _NUMBERS if isinstance(x, t)), None)
             if number is not None:
-                x = from_numpy(np.asarray(x, _EXACT[number]))
+                try:
+                    x = np.asarray(x, _EXACT[number])
+                except OverflowError:
+                    raise errors.scalar_overflow(x, "int64") from None
             elif not isinstance(x, Array):
-                if not (hasattr(x, "__array__") or isinstance(x, np.generic)):
-                    paths = paths or tree.paths((args, kwargs))
-                    raise errors.jit_leaf(self.name, _argument(paths[i]), x)
+                if not hasattr(x, "__array__"):
+                    raise errors.jit_leaf(self.name, self._paths(args, kwargs, static)[i], x)
                 x = as_array(x, f"jit({self.name})")
             elif not isinstance(x, (DeviceArray, Tracer)):
                 x = x.dense()  # type: ignore[attr-defined]
-            if type(x) is DeviceArray and number is None and x._device is not device:
+            if number is None and (device is None or (type(x) is DeviceArray and x._device is not device)):
                 device = self._one_device(device, x)
             arrays.append(x)
             avals.append(ShapedArray(x.shape, x.dtype))
             weak.append(None if number is None else number())
             signature += (x.shape, x.dtype) if number is None else (number,)
+        device = device or default_device()
+        arrays = [from_numpy(x, device) if type(x) is np.ndarray else x for x in arrays]
         signature.append(device)
         key = tuple(signature)
         with self.lock:
             traced = self.traces.get(key)
             if traced is None:
-                paths = [_argument(p) for p in tree.paths((args, kwargs))]
+                paths = self._paths(args, kwargs, static)
                 traced = self._trace_new(args, kwargs, static, structure, avals, weak, paths, device)
                 if not traced.captured:  # values of a trace around this call are good for this call alone
                     self.traces[key] = traced
@@ -150,19 +194,33 @@ class Jitted:
             return results
 
         graph, captured = stage(flat, avals, self.name, weak, paths)
-        donated = self._donated(args)
-        return Traced(graph, out_structure, captured, device or default_device(), donated)
+        return Traced(graph, out_structure, captured, device, self._donated(args, static, paths))
 
-    def _donated(self, args: Any) -> tuple[int, ...]:
-        """Numbers of the leaves that belong to donated arguments."""
-        places: list[int] = []
+    def _paths(self, args: Any, kwargs: Any, static: Any) -> list[str]:
+        """What messages call each leaf: ``argument 0['w']``, with arguments counted as the user wrote them."""
+        places = self._places(len(args), static)
+        return [_argument(p, places) for p in tree.paths((args, kwargs))]
+
+    def _places(self, count: int, static: Any) -> list[int]:
+        """Positions of the arguments that are not static."""
+        taken = {i for i, _ in static[0]} if static else set()
+        return [i for i in range(count + len(taken)) if i not in taken]
+
+    def _donated(self, args: Any, static: Any, paths: Sequence[str]) -> dict[int, str]:
+        """Leaves that belong to donated arguments, and their names."""
+        if not self.donate_argnums:
+            return {}
+        places = self._places(len(args), static)
+        total = len(args) + (len(static[0]) if static else 0)
+        numbers = {i % total for i in self.donate_argnums if -total <= i < total}
+        chosen: dict[int, str] = {}
         start = 0
-        for i, arg in enumerate(args):
+        for i, arg in zip(places, args):
             count = len(tree.leaves(arg))
-            if i in self.donate_argnums:
-                places += range(start, start + count)
+            if i in numbers:
+                chosen |= {n: paths[n] for n in range(start, start + count)}
             start += count
-        return tuple(places)
+        return chosen
 
     # --- static arguments ---------------------------------------------------------------------------------------------
 
@@ -225,10 +283,16 @@ class Jitted:
             )
 
 
-def _argument(path: str) -> str:
-    """``x['w']`` for the path [0][0]['w'] of a pair (args, kwargs)."""
-    number, _, rest = path[4:].partition("]")
-    return f"argument {number}{rest}"
+def _argument(path: str, places: Sequence[int]) -> str:
+    """``argument 2['w']`` for the path [0][1]['w'] of a pair (args, kwargs), whose args stood at ``places``."""
+    which, _, rest = path[4:].partition("]")
+    return f"argument {places[int(which)] if path.startswith('[0]') else which[1:-1]}{rest}"
+
+
+def _name(fun: Any) -> str:
+    if isinstance(fun, functools.partial):
+        return _name(fun.func)
+    return getattr(fun, "__name__", type(fun).__name__)
 
 
 def jit(
@@ -288,12 +352,12 @@ def _both(fun: Callable[..., Any], numbers: tuple[int, ...], names: tuple[str, .
     except (TypeError, ValueError):
         return numbers, names
     ordinary = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
-    known = {p.name for p in parameters}
+    known = [p.name for p in parameters]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for name in names:
             if name not in known:
                 raise errors.argument(
-                    "jit", "static_argnames", name, f"{getattr(fun, '__name__', fun)} has the arguments "
+                    "jit", "static_argnames", name, f"{_name(fun)} has the arguments "
                     f"{', '.join(known)}", "name one of them",
                 )  # fmt: skip
     by_number = {ordinary[i] for i in numbers if -len(ordinary) <= i < len(ordinary)}

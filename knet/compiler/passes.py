@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..core import ShapedArray
 from ..core.custom import Call
-from ..core.device import as_array
-from ..core.ops import elementwise, shape
+from ..core.device import as_array, from_numpy
 from .graph import Builder, Graph, Node, Value
+from .simplify import simplify
 
 _SMALL = 1 << 12  # elements; larger results of constants are computed by the program, not kept with it
 
@@ -31,6 +32,32 @@ def stages(graph: Graph) -> list[tuple[str, Graph]]:
     for name, pass_ in PASSES:
         result.append((name, pass_(result[-1][1])))
     return result
+
+
+# --- functions with a derivative of their own -------------------------------------------------------------------------
+
+
+def inline(graph: Graph) -> Graph:
+    """Operations of custom_vjp, custom_jvp and checkpointed functions in the place of their calls."""
+    builder = Builder(graph)
+    _put_in(builder, graph)
+    return builder.finish()
+
+
+def _put_in(builder: Builder, graph: Graph, new: bool = False) -> None:
+    """Append a graph's nodes; ``new`` ones for a graph that may stand in several places."""
+    for node in graph.nodes:
+        body = getattr(node.op, "inlined", None)
+        if body is not None:
+            builder.replaced.update(zip(body.inputs, builder.operands(node)))
+            builder.graph.constants.update(body.constants)
+            _put_in(builder, body, new=True)
+            builder.replaced.update(zip(node.results, [builder.operand(y) for y in body.outputs]))
+        elif new:
+            made = builder.add(node.op, builder.operands(node), node.params, [y.aval for y in node.results])
+            builder.replaced.update(zip(node.results, made.results))
+        else:
+            builder.copy(node)
 
 
 # --- dead code --------------------------------------------------------------------------------------------------------
@@ -54,15 +81,23 @@ def remove_dead(graph: Graph) -> Graph:
 
 
 def merge_equal(graph: Graph) -> Graph:
-    """Each operation on the same operands once."""
+    """Each operation on the same operands once, and each small constant once."""
     builder = Builder(graph)
-    seen: dict[Any, Node] = {}
+    seen: dict[Any, Any] = {}
+    for value, array in graph.constants.items():
+        if value.size <= _SMALL:
+            host = np.ascontiguousarray(array._host("a constant"))
+            known = seen.setdefault((value.aval, host.tobytes()), value)
+            if known is not value:
+                builder.replaced[value] = known
     for node in graph.nodes:
         operands = builder.operands(node)
         try:
-            key = node.op, tuple(map(_identity_of, operands)), tuple(sorted(node.params.items()))
+            named = tuple(map(_identity_of, operands))
+            order = frozenset(named) if node.op.name in _COMMUTATIVE else named
+            key = node.op, order, tuple((k, type(v), v) for k, v in sorted(node.params.items()))
             known = seen.get(key)
-        except TypeError:  # a parameter without a hash or an order
+        except TypeError:  # a parameter without a hash
             key, known = None, None
         if known is not None:
             builder.replaced.update(zip(node.results, known.results))
@@ -71,6 +106,9 @@ def merge_equal(graph: Graph) -> Graph:
         if key is not None:
             seen[key] = builder.graph.nodes[-1]
     return builder.finish()
+
+
+_COMMUTATIVE = {"add", "multiply", "equal", "not_equal", "logical_and", "logical_or", "bitwise_and", "bitwise_or"}
 
 
 def _identity_of(x: Any) -> Any:
@@ -82,166 +120,75 @@ def _identity_of(x: Any) -> Any:
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Small results of constants alone are computed now; arrays that hold one number become that number where an
-    elementwise operation takes one."""
+    """Small results of constants alone are computed now. An array that holds one element everywhere becomes a Python
+    number where an elementwise operation takes one, and an array without axes where that gives the dtype."""
     builder = Builder(graph)
     constants = builder.graph.constants
-    numbers = {v: n for v, a in constants.items() if (n := _uniform(a)) is not None}
+    uniform = {v: x for v, a in constants.items() if (x := _uniform(a)) is not None}
+    scalars: dict[Any, tuple[Value, Any]] = {}
     for node in graph.nodes:
         operands = builder.operands(node)
         foldable = not isinstance(node.op, Call) and all(
             type(x) is not Value or (x in constants and x.size <= _SMALL) for x in operands
         )
-        if foldable and sum(y.size for y in node.results) <= _SMALL and node.op.name not in _NOT_FOLDED:
-            known = [constants[x] if type(x) is Value else x for x in operands]
-            if any(type(x) is Value for x in operands):
-                results = node.op(*known, **node.params)
-                for y, array in zip(node.results, results if node.op.multiple else (results,)):
-                    new = Value(y.aval)
-                    constants[new] = as_array(array)
-                    builder.replaced[y] = new
-                    number = _uniform(constants[new])
-                    if number is not None:
-                        numbers[new] = number
-                continue
+        if foldable and sum(y.size for y in node.results) <= _SMALL and any(type(x) is Value for x in operands):
+            results = node.op(*(constants[x] if type(x) is Value else x for x in operands), **node.params)
+            for y, array in zip(node.results, results if node.op.multiple else (results,)):
+                new = Value(y.aval)
+                constants[new] = as_array(array)
+                builder.replaced[y] = new
+                if (element := _uniform(constants[new])) is not None:
+                    uniform[new] = element
+            continue
         if getattr(node.op, "pointwise", False):
-            operands = _with_numbers(node, operands, numbers)
+            operands = _with_elements(node, operands, uniform, scalars)
+            constants.update((v, a) for v, a in scalars.values() if v not in constants)
         builder.copy(node, operands)
     return builder.finish()
 
 
-_NOT_FOLDED = {"cast"}  # of a number it says which dtype that number has
-
-
 def _uniform(array: Any) -> Any:
-    """The one number that an array is full of, as a Python number; else None."""
+    """The one element that an array is full of, as an array without axes; else None."""
     host = array._host("a constant")
-    if host.size == 0 or host.dtype.kind not in "biuf" or host.dtype.itemsize < 1:
+    if host.size == 0 or (not host.ndim and host.dtype.kind not in "biuf"):
         return None
     first = host.flat[0]
-    if not np.isfinite(first) or (host.size > 1 and not _same(host, first)):
-        return None
-    return first.item()
+    return first if host.size == 1 or _same(host, first) else None
 
 
 def _same(host: Any, first: Any) -> bool:
     # The strides of a broadcast number are 0: no need to look at its elements.
     index = tuple(slice(0, 1) if step == 0 else slice(None) for step in host.strides)
-    return bool((host[index] == first).all()) and (first != 0 or not np.signbit(host[index]).any())
+    part = np.ascontiguousarray(host[index])
+    if part.size > 1 and not part.flat[-1] == first:  # most arrays are told apart by this
+        return False
+    return part.tobytes() == np.full(part.shape, first, part.dtype).tobytes()
 
 
-def _with_numbers(node: Node, operands: tuple[Any, ...], numbers: dict[Value, Any]) -> tuple[Any, ...]:
-    """Operands with numbers in place of uniform arrays, as long as one array is left that gives dtype and shape."""
+def _with_elements(node: Node, operands: tuple[Any, ...], uniform: dict[Value, Any], scalars: Any) -> tuple[Any, ...]:
+    """Operands with single elements in place of uniform arrays, as far as others give the result its shape."""
     result = list(operands)
-    full = node.results[0].shape
     for i, x in enumerate(operands):
-        if type(x) is Value and x in numbers and i not in node.op.free:
-            rest = [r for j, r in enumerate(result) if j != i and j not in node.op.free and type(r) is Value]
-            shapes = [r.shape for j, r in enumerate(result) if j != i and type(r) is Value]
-            if rest and np.broadcast_shapes(*shapes) == full:
-                result[i] = numbers[x]
+        if type(x) is not Value or x not in uniform:
+            continue
+        others = [r for j, r in enumerate(result) if j != i and type(r) is Value]
+        if not others or np.broadcast_shapes(*(r.shape for r in others)) != node.results[0].shape:
+            continue
+        element = uniform[x]
+        typed = any(type(r) is Value and j not in node.op.free for j, r in enumerate(result) if j != i)
+        if typed and i not in node.op.free and x.dtype.kind in "biuf" and np.isfinite(element):
+            result[i] = element.item()
+        elif x.shape:
+            key = x.dtype, element.tobytes()
+            if key not in scalars:
+                array = from_numpy(np.asarray(element, x.dtype))
+                scalars[key] = Value(ShapedArray((), x.dtype)), array
+            result[i] = scalars[key][0]
     return tuple(result)
 
 
-# --- algebra ----------------------------------------------------------------------------------------------------------
-
-
-def simplify(graph: Graph) -> Graph:
-    """Operations that change nothing, or undo one another, are left out; rules stand in ``_RULES``."""
-    builder = Builder(graph)
-    for node in graph.nodes:
-        operands = builder.operands(node)
-        rule = _RULES.get(getattr(node.op, "name", ""))
-        result = rule(builder, node, operands) if rule is not None else None
-        if result is None:
-            builder.copy(node, operands)
-        else:
-            builder.replaced[node.results[0]] = result
-    return builder.finish()
-
-
-def _same_type(x: Any, node: Node) -> Any:
-    return x if type(x) is Value and x.aval == node.results[0].aval else None
-
-
-def _reshape(builder: Builder, node: Node, operands: Any) -> Any:
-    (x,) = operands
-    while x.node is not None and x.node.op is shape.reshape:
-        x = x.node.operands[0]
-    if x.aval == node.results[0].aval:
-        return x
-    if x is operands[0]:
-        return None
-    return builder.add(shape.reshape, [x], node.params, [node.results[0].aval]).results[0]
-
-
-def _permute(builder: Builder, node: Node, operands: Any) -> Any:
-    (x,), axes = operands, node.params["axes"]
-    if axes == tuple(range(len(axes))):
-        return x
-    if x.node is not None and x.node.op is shape.permute:
-        inner = x.node.params["axes"]
-        source = x.node.operands[0]
-        total = tuple(inner[i] for i in axes)
-        if total == tuple(range(len(total))):
-            return source
-        return builder.add(shape.permute, [source], {"axes": total}, [node.results[0].aval]).results[0]
-    # An axis of size 1 has no place in memory: moving it is a reshape, which costs nothing.
-    moved = [i for i in axes if x.shape[i] != 1]
-    if moved == sorted(moved):
-        return builder.add(shape.reshape, [x], {"shape": node.results[0].shape}, [node.results[0].aval]).results[0]
-    return None
-
-
-def _multiply(builder: Builder, node: Node, operands: Any) -> Any:
-    x, y = operands
-    if type(y) is not Value and y == 1:
-        return _same_type(x, node)
-    if type(x) is not Value and x == 1:
-        return _same_type(y, node)
-    return None
-
-
-def _divide(builder: Builder, node: Node, operands: Any) -> Any:
-    x, y = operands
-    return _same_type(x, node) if type(y) is not Value and y == 1 else None
-
-
-def _negative(builder: Builder, node: Node, operands: Any) -> Any:
-    (x,) = operands
-    return x.node.operands[0] if x.node is not None and x.node.op is elementwise.negative else None
-
-
-def _identity(builder: Builder, node: Node, operands: Any) -> Any:
-    return _same_type(operands[0], node)
-
-
-def _cast(builder: Builder, node: Node, operands: Any) -> Any:
-    return _same_type(operands[0], node)
-
-
-def _sum(builder: Builder, node: Node, operands: Any) -> Any:
-    (x,), params = operands, node.params
-    if all(x.shape[i] == 1 for i in params["axis"]):
-        return builder.add(shape.reshape, [x], {"shape": node.results[0].shape}, [node.results[0].aval]).results[0]
-    return None
-
-
-_RULES: dict[str, Callable[[Builder, Node, Any], Any]] = {
-    "reshape": _reshape,
-    "permute": _permute,
-    "multiply": _multiply,
-    "divide": _divide,
-    "negative": _negative,
-    "positive": _identity,
-    "stop_gradient": _identity,
-    "broadcast_to": _identity,
-    "cast": _cast,
-    "reduce_sum": _sum,
-}
-
-
 PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+    ("derivatives of one's own dropped", inline),
     ("dead code removed", remove_dead),
     ("constants folded", fold_constants),
     ("simplified", simplify),

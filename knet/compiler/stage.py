@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from ..core.aval import aval_of
 from ..core.ops import elementwise
 from ..core.trace import Trace, Tracer, staging
 from .graph import Graph, Node, Value
+
+# What Python's operators on numbers become: their results are Python numbers again, which take on any array's dtype.
+_OF_NUMBERS = {
+    "abs", "add", "divide", "floor_divide", "multiply", "negative", "positive", "power", "remainder", "square",
+    "subtract", "equal", "greater", "greater_equal", "less", "less_equal", "not_equal",
+}  # fmt: skip
+_EXACT = {"b": dtypes.int64, "i": dtypes.int64, "f": dtypes.float64, "c": dtypes.complex128}  # in which Python computes
 
 
 class StageTrace(Trace):
@@ -25,6 +32,8 @@ class StageTrace(Trace):
     """
 
     kind = "jit"
+    # How a function with a derivative of its own is written down, by the type of its call; filled by .custom.
+    call_rules: ClassVar[dict[type, Callable[..., list[Any]]]] = {}
     __slots__ = ("captured", "closed", "graph", "lifted", "token")
 
     def __init__(self, function: str) -> None:
@@ -64,8 +73,10 @@ class StageTrace(Trace):
         for i, x in enumerate(seen):
             if not isinstance(x, (bool, int, float, complex, Array)):
                 seen[i] = as_array(x, primitive.name)
-        weak = all(isinstance(x, (bool, int, float, complex)) for x in seen)
+        weak = primitive.name in _OF_NUMBERS and all(isinstance(x, (bool, int, float, complex)) for x in seen)
         dtype = primitive.compute_dtype(seen)
+        if weak:
+            dtype = _EXACT[dtype.kind]
         operands: list[Any] = []
         for i, (x, s) in enumerate(zip(args, seen)):
             if type(x) is StageTracer and x.weak is not None:
@@ -99,10 +110,9 @@ class StageTrace(Trace):
         return node
 
     def call(self, call: Any, leaves: Sequence[Any]) -> list[Any]:
-        """A function with a derivative of its own (core.custom) is run: its operations are what is staged. A call that
-        has graphs of its own becomes a node."""
-        stage = getattr(call, "stage", None)
-        return call.run(leaves) if stage is None else stage(self, leaves)
+        """A function with a derivative of its own: a node, made by the rule for its kind, or by itself."""
+        rule = self.call_rules.get(type(call))
+        return call.stage(self, leaves) if rule is None else rule(self, call, leaves)
 
     def strong(self, x: Any, where: str = "jit") -> Value:
         """Graph value of an operand that is not elementwise: numbers have their default dtype there."""
@@ -180,12 +190,16 @@ def stage(
     name: str,
     weak: Sequence[Any] = (),
     names: Sequence[str] = (),
+    level: float | None = None,
 ) -> tuple[Graph, list[Any]]:
     """Graph of a function from a list of arrays to a list of arrays, and what it captured from traces around.
 
-    The graph's inputs are those of ``avals``, then one for each captured array.
+    The graph's inputs are those of ``avals``, then one for each captured array. ``level`` places the trace below others
+    that exist already, which the function then sees as it would without being staged.
     """
     trace = StageTrace(name)
+    if level is not None:
+        trace.level = level
     numbers = weak or (None,) * len(avals)
     texts = names or ("",) * len(avals)
     with trace:

@@ -291,6 +291,9 @@ class Donated:
     def __getattr__(self, name: str) -> Any:
         raise errors.donated(self.was)
 
+    def __array__(self, *_args: Any, **_options: Any) -> Any:  # looked up on the type
+        raise errors.donated(self.was)
+
 
 class DeviceArray(Array):
     """An array whose elements are in a buffer of a backend."""

@@ -476,23 +476,23 @@ def staged_to_host(wanted: str, function: str, what: str, value: str, line: str)
 
 def jit_leaf(function: str, where: str, value: Any) -> TreeError:
     return TreeError(
-        f"jit({function}): {where} is a {type(value).__name__}, {value!r:.60}: arguments must be pytrees of arrays and "
-        f"numbers.\n  fix: name it in static_argnums or static_argnames, or close over it."
+        f"jit({function}): {where} is of type {type(value).__name__}, {value!r:.60}: arguments must be pytrees of "
+        f"arrays and numbers.\n  fix: name it in static_argnums or static_argnames, or close over it."
     )
 
 
 def jit_result(function: str, path: str, value: Any) -> TreeError:
     return TreeError(
-        f"jit({function}): the result{path} is a {type(value).__name__}, {value!r:.60}: results must be pytrees of "
-        f"arrays and numbers.\n  fix: return it from a function outside of jit."
+        f"jit({function}): the result{path} is of type {type(value).__name__}, {value!r:.60}: results must be pytrees "
+        f"of arrays and numbers.\n  fix: return it from a function outside of jit."
     )
 
 
 def static_unhashable(function: str, where: Any, value: Any) -> DTypeError:
     return DTypeError(
-        f"jit({function}): static argument {where!r} is a {type(value).__name__}, which has no hash: jit looks up what "
-        f"it compiled by the values of static arguments.\n  fix: pass a tuple in place of a list, or make the argument "
-        f"an array that is not static."
+        f"jit({function}): static argument {where!r} is of type {type(value).__name__}, which has no hash: jit looks "
+        f"up what it compiled by the values of static arguments.\n  fix: pass a tuple in place of a list, or make the "
+        f"argument an array that is not static."
     )
 
 
@@ -500,6 +500,21 @@ def donated(what: str) -> ArgumentError:
     return ArgumentError(
         f"{what}: the array was donated to a jitted function, which has written its results into its memory.\n"
         f"  fix: use what the function returned, or leave the argument out of donate_argnums."
+    )
+
+
+def donated_twice(function: str, what: str, closed_over: bool) -> ArgumentError:
+    other = "is also closed over by the function" if closed_over else "is passed a second time in the same call"
+    return ArgumentError(
+        f"jit({function}): {what} is donated and {other}: its memory would be overwritten while it is still read.\n"
+        f"  fix: pass a copy of it, x + 0, or leave the argument out of donate_argnums."
+    )
+
+
+def arguments_on_devices(function: str, one: Any, other: Any) -> DeviceError:
+    return DeviceError(
+        f"jit({function}): one argument is on {one}, another on {other}: all arguments must be on one device.\n"
+        f"  fix: move them with x.to_device(...)."
     )
 
 

@@ -99,6 +99,16 @@ def debugged():
         return knp.log(-V)
 
 
+def donated():
+    x = knp.ones(3)
+    knet.jit(square, donate_argnums=0)(x)
+    return x + 1
+
+
+def jitted_on_two_devices():
+    return knet.jit(knp.add)(V, knp.asarray([1.0, 2.0, 3.0], device="pretended"))
+
+
 def on_two_devices():
     return V + knp.asarray([1.0, 2.0, 3.0], device="pretended")
 
@@ -230,6 +240,22 @@ ROWS = [
     ("scan_lengths", lambda: knet.scan(lambda c, x: (c, x), 0.0, (V, X)), ShapeError,
      "scan: the leading axes differ in size"),
     ("scan_needs_length", lambda: knet.scan(lambda c, x: (c, x), 0.0), ShapeError, "the number of steps is unknown"),
+    # jit
+    ("staged_to_host", lambda: knet.jit(lambda x: 1.0 if x > 0 else 0.0)(2.0), TracerError,
+     "test_errors.py:"),
+    ("staged_to_host", lambda: knet.jit(lambda p: float(p["w"]))({"w": V[0]}), TracerError,
+     "argument 0['w'], float32 [], has no value while jit(<lambda>) is traced"),
+    ("jit_leaf", lambda: knet.jit(lambda x, mode: x)(V, "train"), TreeError,
+     "jit(<lambda>): argument 1 is of type str, 'train': arguments must be pytrees of arrays"),
+    ("jit_result", lambda: knet.jit(lambda x: {"name": "a"})(V), TreeError,
+     "jit(<lambda>): the result['name'] is of type str, 'a'"),
+    ("static_unhashable", lambda: knet.jit(knp.sum, static_argnums=1)(X, [0, 1]), DTypeError,
+     "static argument 1 is of type list, which has no hash"),
+    ("donated", donated, ValueError, "argument 0 of square: the array was donated to a jitted function"),
+    ("donated_twice", lambda: knet.jit(knp.add, donate_argnums=0)(V, V), ValueError,
+     "jit(add): argument 0 is donated and is passed a second time in the same call"),
+    ("arguments_on_devices", jitted_on_two_devices, DeviceError,
+     "jit(add): one argument is on cpu:0, another on pretended:0"),
     ("non_finite", debugged, FloatingPointError, "log"),
     # arrays as Python objects
     ("ambiguous_truth", lambda: bool(V), ShapeError, "bool(x): x [3] has 3 elements: the truth of an array"),
