@@ -11,7 +11,7 @@ from . import batching, dtypes, errors
 from .array import OPERANDS, DeviceArray
 from .aval import ShapedArray, broadcast_shapes
 from .primitive import NO_PARAMS, ZERO, Primitive, Rule
-from .trace import Tracer, bottom, top_trace
+from .trace import Tracer, bottom, guards, handler, top_trace
 
 _ACCEPTS = {
     "b": "booleans",
@@ -136,7 +136,7 @@ class Unary(Elementwise):
                     device = x._device
                     return DeviceArray(device.kernels[self](buffer), device)
             elif isinstance(x, Tracer):
-                return x.trace.process(self, (x,), NO_PARAMS)
+                return (handler(x.trace) if guards else x.trace).process(self, (x,), NO_PARAMS)
             return bottom.process(self, (x,), NO_PARAMS)
 
         self.apply = apply
@@ -192,6 +192,8 @@ class Binary(Elementwise):
                     trace = y.trace
             elif not isinstance(y, OPERANDS):
                 return NotImplemented
+            if guards and trace is not bottom:
+                trace = handler(trace)
             return trace.process(self, (x, y), NO_PARAMS)
 
         self.apply = apply
