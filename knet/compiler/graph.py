@@ -174,23 +174,6 @@ class Builder:
         return self.graph
 
 
-def extract(
-    name: str, inputs: Sequence[Value], nodes: Sequence[Node], outputs: Sequence[Any], constants: dict[Value, Any]
-) -> Graph:
-    """A part of a graph as one of its own; ``inputs`` are values of the old graph, which become new ones."""
-    part = Graph(name)
-    part.inputs = list(inputs)
-    part.nodes = list(nodes)
-    part.outputs = list(outputs)
-    part.constants = dict(constants)
-    builder = Builder(part)
-    builder.graph.inputs = [Value(x.aval) for x in inputs]
-    builder.replaced = dict(zip(inputs, builder.graph.inputs, strict=True))
-    for node in nodes:
-        builder.copy(node)
-    return builder.finish()
-
-
 # --- printing ---------------------------------------------------------------------------------------------------------
 
 
