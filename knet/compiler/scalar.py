@@ -19,18 +19,7 @@ C_TYPES = {
     "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
 }  # fmt: skip
 
-# Integers wrap, divide and compare as C's do only in these.
-_INTEGER_OPS = {
-    "add", "subtract", "multiply", "negative", "positive", "square", "maximum", "minimum", "equal", "not_equal", "less",
-    "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "logical_xor", "logical_not", "where",
-    "bitwise_and", "bitwise_or", "bitwise_xor", "relu", "stop_gradient", "sign",
-}  # fmt: skip
-_BOOL_OPS = {
-    "logical_and", "logical_or", "logical_xor", "logical_not", "where", "equal", "not_equal", "stop_gradient",
-    "bitwise_and", "bitwise_or", "bitwise_xor", "maximum", "minimum",
-}  # fmt: skip
-
-_TOKEN = re.compile(r"0x[0-9a-fA-F]+|\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|[A-Za-z_]\w*")
+_NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def c_type(dtype: Any) -> str:
@@ -58,36 +47,21 @@ def printable(node: Node) -> bool:
         return True
     if not isinstance(node.op, Elementwise) or not node.op.c:
         return False
-    if all(i in node.op.free for i, x in enumerate(node.operands) if type(x) is Value):
-        return False  # where(condition, 1.0, 0.0) of numbers: their dtype is not known from operands
-    kind = compute_dtype(node).kind
-    if kind == "f":
-        return True
-    return node.op.name in (_BOOL_OPS if kind == "b" else _INTEGER_OPS)
+    # where(condition, 1.0, 0.0) of numbers: their dtype is not known from operands
+    return not all(i in node.op.free for i, x in enumerate(node.operands) if type(x) is Value)
 
 
-def expression(node: Node, operands: Sequence[str], function: Callable[[str, Any], str]) -> str:
+def expression(node: Node, operands: Sequence[str], text: Callable[[Elementwise, Any], str]) -> str:
     """C expression of an elementwise node.
 
     Args:
       operands: C texts of its operands, numbers included.
-      function: C name of a mathematical function for a dtype.
+      text: a backend's expression of a primitive for a dtype, in the names of the primitive's operands.
     """
     if node.op.name == "cast":
         return _cast(operands[0], node.operands[0].dtype, node.results[0].dtype)  # type: ignore[union-attr]
-    dtype = compute_dtype(node)
     names = dict(zip(node.op.argnames, operands, strict=True))
-
-    def token(match: re.Match[str]) -> str:
-        text = match.group()
-        if text in names:
-            return names[text]
-        if text[0].isdigit() or text[0] == ".":
-            return f"{text}f" if dtype == dtypes.float32 and ("." in text or "e" in text) else text
-        following = match.string[match.end() : match.end() + 1]
-        return function(text, dtype) if following == "(" else text
-
-    return _TOKEN.sub(token, node.op.c)
+    return _NAME.sub(lambda match: names.get(match.group(), match.group()), text(node.op, compute_dtype(node)))
 
 
 def _cast(x: str, old: Any, new: Any) -> str:

@@ -11,9 +11,10 @@ from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import C_TYPES, printable
+from ....compiler.scalar import C_TYPES, compute_dtype, printable
 from ....core import ShapedArray, dtypes
 from ....core.ops import elementwise, shape
+from . import scalar, windows
 from .kernel import Kernel
 from .nest import nest
 from .products import product
@@ -26,7 +27,12 @@ def fusable(node: Node) -> bool:
     """Whether a node can be printed as part of a nest."""
     if node.op in REDUCTIONS:
         return node.results[0].dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64)
-    return printable(node)
+    if not printable(node) or node.op.name == "cast":
+        return printable(node)
+    try:
+        return bool(scalar.expression(node.op, compute_dtype(node)))
+    except KeyError:  # a function that does not exist for the dtype
+        return False
 
 
 class Lowering:
@@ -209,4 +215,17 @@ def _matmul(lowering: Lowering, node: Node, name: str) -> Generated | None:
     return generated
 
 
-GENERATORS: dict[str, Callable[[Lowering, Node, str], Generated | None]] = {"matmul": _matmul}
+def _window(lowering: Lowering, node: Node, name: str) -> Generated | None:
+    kernel = windows.kernel(name, node, lowering.threads)
+    if kernel is None:
+        return None
+    operands = [lowering.dense(lowering.ref(x)) for x in node.values]
+    y = lowering.target(node.results[0])
+    kernel = windows.kernel(f"k{len(lowering.items)}", node, lowering.threads)
+    assert kernel is not None
+    return kernel, [*operands, y], windows.work(node)
+
+
+GENERATORS: dict[str, Callable[[Lowering, Node, str], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
+    windows.GENERATORS, _window
+)

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ....compiler.fuse import Axes, Cluster, source
 from ....compiler.graph import Node, Value
 from ....compiler.layout import Ref, dense_strides
@@ -19,7 +21,7 @@ from ....compiler.scalar import c_type, compute_dtype, expression, literal, regi
 from ....core import dtypes
 from ....core.aval import size_of
 from ....core.ops import reduce
-from . import functions
+from . import scalar
 from .kernel import Kernel, Phase
 
 _CHEAP = {
@@ -398,7 +400,7 @@ class Nest:
         y = node.results[0]
         texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]
         names[y] = f"v{self.cluster.nodes.index(node)}"
-        self.line(f"const {register_type(y.dtype)} {names[y]} = {expression(node, texts, functions.name_of)};")
+        self.line(f"const {register_type(y.dtype)} {names[y]} = {expression(node, texts, scalar.expression)};")
         if y in self.writes:
             self.line(f"{self.at(self.writes[y], loops)} = {names[y]};")
         if y in self.stash:
@@ -463,7 +465,7 @@ class Nest:
         y = node.results[0]
         texts = [self.operand(node, i, self.grid, {}, known) for i in range(len(node.operands))]
         known[y] = f"g{self.cluster.nodes.index(node)}"
-        self.line(f"const {register_type(y.dtype)} {known[y]} = {expression(node, texts, functions.name_of)};")
+        self.line(f"const {register_type(y.dtype)} {known[y]} = {expression(node, texts, scalar.expression)};")
         if y in self.writes:
             self.line(f"{self.at(self.writes[y], self.grid)} = {known[y]};")
 
@@ -526,8 +528,6 @@ def _start(value: Value) -> str:
         return literal(float("-inf") if name == "reduce_max" else float("inf"), value.dtype)
     if value.dtype == dtypes.bool_:
         return "0" if name == "reduce_max" else "1"
-    import numpy as np
-
     info = np.iinfo(value.dtype)
     return literal(info.min if name == "reduce_max" else info.max, value.dtype)
 

@@ -12,12 +12,12 @@ from ....compiler.graph import Graph
 from ....compiler.layout import Buffer, Ref
 from ....compiler.scalar import c_type
 from ....core.array import DeviceArray
-from . import gemm, toolchain
+from . import gemm, scalar, tiles, toolchain
 from .lower import Lowering
 from .schedule import Call, HostCall, Plan, schedule
 from .team import HEADER, Program, default_threads
 
-PREAMBLE = '#include "scalar.h"\n' + HEADER
+PREAMBLE = scalar.INTEGER_HEADER + HEADER
 
 
 def compile(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
@@ -118,8 +118,9 @@ def _print(
     plan: Plan, lowering: Lowering, threads: int, inputs: int, constants: int
 ) -> tuple[str, list[str | HostCall]]:
     """The C text of all pieces, and the pieces in order: names of functions, and host calls."""
+    everything = "".join(lowering.sources)
     parts = [PREAMBLE]
-    parts.append(gemm.PREAMBLE)
+    parts += [text for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f")) if used in everything]
     parts += lowering.sources
     total = inputs + constants + len(lowering.graph.outputs)
     segments: list[Any] = []
