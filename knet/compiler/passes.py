@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..core import ShapedArray
 from ..core.custom import Call
-from ..core.device import as_array
+from ..core.device import as_array, from_numpy
 from .graph import Builder, Graph, Node, Value
 from .hoist import hoist
 from .simplify import simplify
@@ -104,61 +105,70 @@ def _identity_of(x: Any) -> Any:
 
 
 def fold_constants(graph: Graph) -> Graph:
-    """Small results of constants alone are computed now; arrays that hold one number become that number where an
-    elementwise operation takes one."""
+    """Small results of constants alone are computed now. An array that holds one element everywhere becomes a Python
+    number where an elementwise operation takes one, and an array without axes where that gives the dtype."""
     builder = Builder(graph)
     constants = builder.graph.constants
-    numbers = {v: n for v, a in constants.items() if (n := _uniform(a)) is not None}
+    uniform = {v: x for v, a in constants.items() if (x := _uniform(a)) is not None}
+    scalars: dict[Any, tuple[Value, Any]] = {}
     for node in graph.nodes:
         operands = builder.operands(node)
         foldable = not isinstance(node.op, Call) and all(
             type(x) is not Value or (x in constants and x.size <= _SMALL) for x in operands
         )
-        if foldable and sum(y.size for y in node.results) <= _SMALL:
-            known = [constants[x] if type(x) is Value else x for x in operands]
-            if any(type(x) is Value for x in operands):
-                results = node.op(*known, **node.params)
-                for y, array in zip(node.results, results if node.op.multiple else (results,)):
-                    new = Value(y.aval)
-                    constants[new] = as_array(array)
-                    builder.replaced[y] = new
-                    number = _uniform(constants[new])
-                    if number is not None:
-                        numbers[new] = number
-                continue
+        if foldable and sum(y.size for y in node.results) <= _SMALL and any(type(x) is Value for x in operands):
+            results = node.op(*(constants[x] if type(x) is Value else x for x in operands), **node.params)
+            for y, array in zip(node.results, results if node.op.multiple else (results,)):
+                new = Value(y.aval)
+                constants[new] = as_array(array)
+                builder.replaced[y] = new
+                if (element := _uniform(constants[new])) is not None:
+                    uniform[new] = element
+            continue
         if getattr(node.op, "pointwise", False):
-            operands = _with_numbers(node, operands, numbers)
+            operands = _with_elements(node, operands, uniform, scalars)
+            constants.update((v, a) for v, a in scalars.values() if v not in constants)
         builder.copy(node, operands)
     return builder.finish()
 
 
 def _uniform(array: Any) -> Any:
-    """The one number that an array is full of, as a Python number; else None."""
+    """The one element that an array is full of, as an array without axes; else None."""
     host = array._host("a constant")
-    if host.size == 0 or host.dtype.kind not in "biuf" or host.dtype.itemsize < 1:
+    if host.size == 0 or (not host.ndim and host.dtype.kind not in "biuf"):
         return None
     first = host.flat[0]
-    if not np.isfinite(first) or (host.size > 1 and not _same(host, first)):
-        return None
-    return first.item()
+    return first if host.size == 1 or _same(host, first) else None
 
 
 def _same(host: Any, first: Any) -> bool:
     # The strides of a broadcast number are 0: no need to look at its elements.
     index = tuple(slice(0, 1) if step == 0 else slice(None) for step in host.strides)
-    return bool((host[index] == first).all()) and (first != 0 or not np.signbit(host[index]).any())
+    part = np.ascontiguousarray(host[index])
+    if part.size > 1 and not part.flat[-1] == first:  # most arrays are told apart by this
+        return False
+    return part.tobytes() == np.full(part.shape, first, part.dtype).tobytes()
 
 
-def _with_numbers(node: Node, operands: tuple[Any, ...], numbers: dict[Value, Any]) -> tuple[Any, ...]:
-    """Operands with numbers in place of uniform arrays, as long as one array is left that gives dtype and shape."""
+def _with_elements(node: Node, operands: tuple[Any, ...], uniform: dict[Value, Any], scalars: Any) -> tuple[Any, ...]:
+    """Operands with single elements in place of uniform arrays, as far as others give the result its shape."""
     result = list(operands)
-    full = node.results[0].shape
     for i, x in enumerate(operands):
-        if type(x) is Value and x in numbers and i not in node.op.free:
-            rest = [r for j, r in enumerate(result) if j != i and j not in node.op.free and type(r) is Value]
-            shapes = [r.shape for j, r in enumerate(result) if j != i and type(r) is Value]
-            if rest and np.broadcast_shapes(*shapes) == full:
-                result[i] = numbers[x]
+        if type(x) is not Value or x not in uniform:
+            continue
+        others = [r for j, r in enumerate(result) if j != i and type(r) is Value]
+        if not others or np.broadcast_shapes(*(r.shape for r in others)) != node.results[0].shape:
+            continue
+        element = uniform[x]
+        typed = any(type(r) is Value and j not in node.op.free for j, r in enumerate(result) if j != i)
+        if typed and i not in node.op.free and x.dtype.kind in "biuf" and np.isfinite(element):
+            result[i] = element.item()
+        elif x.shape:
+            key = x.dtype, element.tobytes()
+            if key not in scalars:
+                array = from_numpy(np.asarray(element, x.dtype))
+                scalars[key] = Value(ShapedArray((), x.dtype)), array
+            result[i] = scalars[key][0]
     return tuple(result)
 
 

@@ -14,12 +14,14 @@ from ..core.aval import size_of
 from ..core.device import as_array
 from ..core.ops import creation, elementwise, index, reduce
 from ..core.ops import shape as shape_ops
+from ..core.trace import staging
 from ..numpy.manipulation import canonical_axis, moveaxis
 from .activations import below_maximum
 
 __all__ = ["accuracy", "binary_cross_entropy_with_logits", "cross_entropy", "mse", "one_hot"]
 
 Reduction = Literal["mean", "sum", "none"]
+_COMPARED = 4096  # classes up to which a compiled program finds a label's score by comparison
 
 
 def cross_entropy(
@@ -71,11 +73,19 @@ def cross_entropy(
     _check_labels(labels, shape)
     shifted = below_maximum(logits, (len(shape) - 1,))
     total = reduce.reduce_logsumexp(shifted, axis=(len(shape) - 1,), keepdims=False)
-    flat = shape_ops.reshape(shifted, shape=(count * classes,))
-    ids = _row_starts(count, classes, labels.device) + shape_ops.reshape(labels, shape=(count,))
-    chosen = index.take(flat, ids)
-    if len(shape) != 2:
-        chosen = shape_ops.reshape(chosen, shape=shape[:-1])
+    if staging.get() is not None and classes <= _COMPARED:
+        # In a compiled program a comparison with every class runs along in the loops over the logits, and so does its
+        # derivative; a gather and its scatter do not.
+        ids = creation.arange(classes, dtypes.int32, labels.device)  # as wide as a float32, for vector instructions
+        wanted = shape_ops.expand(elementwise.cast(labels, dtypes.int32), (len(shape) - 1,))
+        is_label = elementwise.equal(wanted, ids)
+        chosen = reduce.reduce_sum(elementwise.where(is_label, shifted, 0.0), axis=(len(shape) - 1,), keepdims=False)
+    else:
+        flat = shape_ops.reshape(shifted, shape=(count * classes,))
+        ids = _row_starts(count, classes, labels.device) + shape_ops.reshape(labels, shape=(count,))
+        chosen = index.take(flat, ids)
+        if len(shape) != 2:
+            chosen = shape_ops.reshape(chosen, shape=shape[:-1])
     return elementwise.cast(_reduced("cross_entropy", total - chosen, reduction, counted), dtype)
 
 
