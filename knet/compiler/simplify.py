@@ -335,10 +335,8 @@ def _minus_negative(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any
 
 def _small_power(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     x, n = operands
-    if is_number(x) or not is_number(n) or n not in (1, 2, 3, 4) or dtypes.kind(aval.dtype) == "c":
+    if is_number(x) or not is_number(n) or n not in (2, 3, 4) or dtypes.kind(aval.dtype) == "c":
         return None
-    if n == 1:
-        return same(x, aval)
     squared = s.make(ew.square, [x], aval)
     if n == 2:
         return squared
@@ -386,7 +384,7 @@ def _where(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     c, x, y = operands
     if type(x) is Value and x is y:
         return same(x, aval)
-    if n := made_by(c, ew.logical_not):
+    if n := made_by(c, ew.logical_not, ew.bitwise_invert):
         if n.operands[0].dtype == dtypes.bool_:
             return s.make(ew.where, [n.operands[0], y, x], aval)
     for i, side in ((1, x), (2, y)):
