@@ -220,6 +220,21 @@ def _below_maximum(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     return s.make(ew.log, [total], aval)
 
 
+def _softmax(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
+    difference = made_by(operands[0], ew.subtract)
+    if difference is None or is_number(difference.operands[0]):
+        return None
+    x, y = difference.operands
+    moved = made_by(y, shape.reshape)
+    log = made_by(moved.operands[0] if moved else y, ew.log)
+    total = made_by(log.operands[0], reduce.reduce_sum) if log else None
+    e = made_by(total.operands[0], ew.exp) if total else None
+    if e is None or e.operands[0] is not x:
+        return None
+    divisor = s.make(shape.reshape, [log.operands[0]], y.aval, shape=y.shape)
+    return s.make(ew.divide, [e.results[0], divisor], aval)
+
+
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +431,7 @@ RULES = (
     *(Rule(f"whole {op.name} of reshape", (op.name,), _whole(op)) for op in _REDUCTIONS),
     Rule("sum of broadcast (rounds)", ("reduce_sum",), _sum_of_broadcast),
     Rule("logsumexp below the maximum (rounds)", ("logsumexp",), _below_maximum),
+    Rule("exp(x - log(sum of exp(x))) (rounds)", ("exp",), _softmax),
     Rule("x * 1", ("multiply",), _times_one),
     Rule("x / 1, x ** 1", ("divide", "power"), _right_one),
     Rule("x + -0.0, and of integers x + 0", ("add",), _plus_zero),

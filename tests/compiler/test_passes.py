@@ -95,6 +95,11 @@ FIRES = {
          ["reduce_max", "subtract", "exp", "reduce_sum", "log"]),
         (lambda x: knp.logsumexp(x - x.max(), axis=-1), (M,), ["reduce_max", "subtract", "logsumexp"]),
     ],
+    "exp(x - log(sum of exp(x))) (rounds)": [
+        (lambda x: knet.nn.softmax(x), (M,), ["reduce_max", "subtract", "exp", "reduce_sum", "divide"]),
+        (lambda x: knet.nn.softmax(x, axis=0), (M,), ["reduce_max", "subtract", "exp", "reduce_sum", "divide"]),
+        (lambda x, y: knp.exp(x - knp.log(knp.exp(y).sum())), (M, M), ["exp", "reduce_sum", "log", "subtract", "exp"]),
+    ],
     "x * 1": [(lambda x: (x * 1, 1.0 * x), (SPECIAL,), []), (lambda x: x * 1, (K,), [])],
     "x / 1, x ** 1": [(lambda x: (x / 1.0, x**1), (SPECIAL,), []), (lambda x: x / 1, (K,), ["cast"])],
     "x + -0.0, and of integers x + 0": [
