@@ -191,7 +191,8 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
     ("derivatives of one's own dropped", inline),
     ("dead code removed", remove_dead),
     ("constants folded", fold_constants),
-    ("simplified", simplify),
     ("equal operations merged", merge_equal),
+    ("simplified", simplify),
+    ("equal operations merged again", merge_equal),
     ("dead code removed again", remove_dead),
 )

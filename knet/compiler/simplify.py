@@ -258,6 +258,13 @@ def _plus_zero(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     return None
 
 
+def _twice(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
+    x, y = operands
+    if x is not y or is_number(x) or aval.dtype.kind == "b":
+        return None
+    return s.make(ew.multiply, [x, 2], aval)
+
+
 def _minus_zero(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     x, y = operands
     zero = is_number(y) and not isinstance(y, complex) and y == 0 and math.copysign(1, y) > 0
@@ -435,6 +442,7 @@ RULES = (
     Rule("x * 1", ("multiply",), _times_one),
     Rule("x / 1, x ** 1", ("divide", "power"), _right_one),
     Rule("x + -0.0, and of integers x + 0", ("add",), _plus_zero),
+    Rule("x + x", ("add",), _twice),
     Rule("x - 0", ("subtract",), _minus_zero),
     Rule("(x * a) * b (rounds)", ("multiply",), _numbers_together),
     Rule("x / 2, (x * a) / b (rounds)", ("divide",), _divided_numbers_together),

@@ -108,6 +108,11 @@ FIRES = {
         (lambda x: x + 0, (SPECIAL,), ["add"]),
         (lambda x: x + 0, (K,), []),
     ],
+    "x + x": [
+        (lambda x: x + x, (SPECIAL,), ["multiply"]),
+        (lambda x: x * 0.25 + x * 0.25, (V,), ["multiply"]),
+        (lambda x: (x + x, (x > 0) + (x > 0)), (K,), ["multiply", "greater", "add"]),
+    ],
     "x - 0": [
         (lambda x: x - 0.0, (SPECIAL,), []),
         (lambda x: x - -0.0, (SPECIAL,), ["subtract"]),
