@@ -15,20 +15,29 @@ import functools
 import importlib.util
 import multiprocessing
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from .peers import PEERS
 from .problems import CHAIN, CHAINS, Problem, problems
+from .turns import (
+    THREAD_VARIABLES,
+    Patience,
+    calls_within,
+    figure,
+    markdown,
+    others_seconds,
+    ratio,
+    setting,
+    share,
+    spread,
+    timed,
+)
 
 TASKS = {  # name: what the row says, its unit, and what a call's seconds are multiplied with
     "arithmetic": ("100 x (*, +), forward", "us/op", 1e6 / CHAIN),
@@ -43,9 +52,6 @@ TASKS = {  # name: what the row says, its unit, and what a call's seconds are mu
 PROGRAMS = [task for task in TASKS if task != "import"]
 CHECKED_STEPS = 5
 TOLERANCE = 1e-3  # relative, of losses in float32
-IDLE = 0.03  # seconds in which the thread pool of the library before goes to sleep
-DISTURBED = 0.1  # share of the processors' time that went to other programs
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 # --- the side of a library -------------------------------------------------------------------------------------------
@@ -62,7 +68,9 @@ def serve(connection: Any, peer: str, threads: int, models: dict[str, Problem]) 
             runs[task] = program(library, task, models)
             connection.send(None if runs[task] is None else first_results(runs[task], task))
         else:
-            connection.send(timed(runs[task], task, seconds, counts))
+            if task not in counts:
+                counts[task] = calls_within(runs[task], seconds)
+            connection.send(timed(runs[task], counts[task]))
 
 
 def program(library: Any, task: str, models: dict[str, Problem]) -> Any:
@@ -78,40 +86,6 @@ def first_results(run: Any, task: str) -> list[float]:
     if task.partition("-")[0] in CHAINS:
         return np.asarray(run(), np.float64).tolist()
     return [float(run()) for _ in range(CHECKED_STEPS)]
-
-
-def timed(run: Any, task: str, seconds: float, counts: dict[str, int]) -> tuple[float, float]:
-    """Seconds of one call, from as many as fit into ``seconds``, after calls that do not count; and :func:`share`."""
-    clock = time.perf_counter
-    if task not in counts:
-        for _ in range(3):
-            run()
-        start = clock()
-        run()
-        counts[task] = max(1, int(seconds / max(clock() - start, 1e-6)))
-    run()
-    others, start = others_seconds(), clock()
-    for _ in range(counts[task]):
-        run()
-    elapsed = clock() - start
-    return elapsed / counts[task], share(others_seconds() - others, elapsed)
-
-
-def others_seconds() -> float:
-    """Time that the processors have worked for other programs than this and its children; 0 where no system tells."""
-    try:
-        with open("/proc/stat") as lines:
-            user, nice, system, _idle, _wait, irq, softirq, steal, *_ = map(int, lines.readline().split()[1:])
-    except (OSError, ValueError):
-        return 0.0
-    children = os.times()
-    own = time.process_time() + children.children_user + children.children_system
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - own
-
-
-def share(others: float, elapsed: float) -> float:
-    """Share of the processors' time that others had; two ticks of the system's clock are within its error."""
-    return (others - 2 / os.sysconf("SC_CLK_TCK")) / (elapsed * (os.cpu_count() or 1))
 
 
 # --- the side that asks ----------------------------------------------------------------------------------------------
@@ -135,29 +109,6 @@ class Worker:
     def stop(self) -> None:
         self.connection.send(None)
         self.process.join()
-
-
-class Patience:
-    """Seconds that may be spent on doing work again, and how much was disturbed in spite of that."""
-
-    def __init__(self, seconds: float) -> None:
-        self.left = seconds
-        self.asked = 0
-        self.disturbed: Counter[str] = Counter()  # by task
-
-    def undisturbed(self, task: str, work: Callable[[], tuple[float, float]]) -> float:
-        """The time that ``work`` says it took, from a run without much work of others if possible."""
-        self.asked += 1
-        while True:
-            start = time.perf_counter()
-            time.sleep(IDLE)
-            seconds, others = work()
-            if others < DISTURBED:
-                return seconds
-            self.left -= time.perf_counter() - start
-            if self.left < 0:
-                self.disturbed[task] += 1
-                return seconds
 
 
 def measure(
@@ -216,11 +167,6 @@ def import_seconds(module: str) -> tuple[float, float]:
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def ratio(turns: dict[str, list[float]], peer: str) -> float:
-    """Knet's time over the peer's: the median of the turns' ratios."""
-    return statistics.median(ours / theirs for ours, theirs in zip(turns["Knet"], turns[peer]))
-
-
 def table(turns: Any, peers: list[str]) -> str:
     """The medians as a Markdown table; in brackets Knet's time over the library's."""
     lines = [["", "unit", *peers, "Knet's spread"]]
@@ -231,23 +177,11 @@ def table(turns: Any, peers: list[str]) -> str:
             if peer not in rows:
                 cells.append("-")
                 continue
-            value = statistics.median(rows[peer]) * scale
-            text = f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+            text = figure(statistics.median(rows[peer]) * scale)
             compare = peer != "Knet" and "Knet" in rows and task != "import"
             cells.append(f"{text} ({ratio(rows, peer):.2f})" if compare else text)
         lines.append([label, unit, *cells, spread(rows.get("Knet", []))])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    rows = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths)) + " |" for line in lines]
-    rows.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(rows)
-
-
-def spread(times: list[float]) -> str:
-    """Half of the middle half's width, relative to the median."""
-    if len(times) < 2:
-        return "-"
-    low, _, high = statistics.quantiles(times, n=4)
-    return f"±{50 * (high - low) / statistics.median(times):.0f} %"
+    return markdown(lines)
 
 
 def bars(turns: Any) -> list[str]:
@@ -277,25 +211,6 @@ def bars(turns: Any) -> list[str]:
     ]
 
 
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def setting(peers: list[str], threads: int, repeats: int, source: str) -> str:
-    """Machine, versions and data, in one line."""
-    packages = dict.fromkeys(["numpy", *(PEERS[peer].module for peer in peers)])
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    return (
-        f"{time.strftime('%Y-%m-%d')}; {os.cpu_count()} cores, {processor()}, {platform.system()}, "
-        f"Python {platform.python_version()}; {versions}; {threads} threads, {repeats} turns, {source}, batches of 100"
-    )
-
-
 def main() -> int:
     """Measure and print; the exit status is 0 whatever the bars say, because a time decides nothing by itself."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.eager", description=__doc__.split("\n\n")[0])
@@ -313,11 +228,10 @@ def main() -> int:
     patience = Patience(options.patience)
     turns, source = measure(peers, tasks, options.threads, options.repeats, options.seconds, patience)
 
-    disturbed = patience.disturbed
-    where = f" ({', '.join(f'{task} {count}' for task, count in disturbed.items())})" if disturbed else ""
-    print(setting(peers, options.threads, options.repeats, source), end="\n\n")
-    print("Medians; in brackets Knet's time over the library's (below 1: Knet is faster). Other programs disturbed")
-    print(f"{disturbed.total()} of {patience.asked} pieces of work{where}.", end="\n\n")
+    modules = [PEERS[peer].module for peer in peers]
+    print(setting(modules, options.threads, options.repeats, f"{source}, batches of 100"), end="\n\n")
+    print("Medians; in brackets Knet's time over the library's (below 1: Knet is faster).")
+    print(patience, end="\n\n")
     print(table(turns, peers), end="\n\n")
     print(*bars(turns), sep="\n")
     return 0

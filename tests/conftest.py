@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 os.environ["KNET_CHECKS"] = "1"  # read when knet is imported: each cotangent must have its primal's shape and dtype
+os.environ.setdefault("KNET_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"))
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test file can import catalog
 
 import hypothesis

@@ -1,5 +1,6 @@
 """jit: from a traced function to a graph, from the graph to a program. Reading order: README.md beside this file."""
 
+from . import control as control
 from . import custom  # noqa: F401  # it says how functions with a derivative of their own are staged
 from .jit import jit, trace
 

@@ -93,6 +93,20 @@ class Graph:
         return "\n".join(_lines(self, _names(self)))
 
 
+def extract(name: str, inputs: Sequence[Value], nodes: Iterable[Node], outputs: Sequence[Any], known: Any) -> Graph:
+    """Part of a graph as a graph: new inputs stand for ``inputs``; ``known`` has the constants that the nodes may use."""
+    part = Graph(name)
+    part.constants = dict(known)
+    builder = Builder(part)
+    # What was computed before the cut is an input after it: patterns must not look through to the node that made it.
+    builder.replaced = {x: Value(x.aval) for x in inputs}
+    builder.graph.inputs = [builder.replaced[x] for x in inputs]
+    part.outputs = list(outputs)
+    for node in nodes:
+        builder.copy(node)
+    return builder.finish()
+
+
 def derive(graph: Graph, key: Any, make: Callable[[], Any]) -> Any:
     """What is made of a graph once and kept with it."""
     if key not in graph.derived:
@@ -137,6 +151,18 @@ class Builder:
             return
         new = self.add(node.op, operands, node.params, [y.aval for y in node.results])
         self.replaced.update(zip(node.results, new.results))
+
+    def inline(self, graph: Graph, operands: Sequence[Any]) -> list[Any]:
+        """Append another graph's nodes; returns what stands for its outputs."""
+        before = self.replaced
+        self.replaced = dict(zip(graph.inputs, operands, strict=True))
+        self.graph.constants.update(graph.constants)
+        for node in graph.nodes:
+            new = self.add(node.op, self.operands(node), node.params, [y.aval for y in node.results])
+            self.replaced.update(zip(node.results, new.results))
+        outputs = [self.operand(y) for y in graph.outputs]
+        self.replaced = before
+        return outputs
 
     def finish(self) -> Graph:
         """The new graph."""

@@ -14,6 +14,8 @@ from ..core import ShapedArray
 from ..core.custom import Call
 from ..core.device import as_array, from_numpy
 from .graph import Builder, Graph, Node, Value
+from .hoist import hoist
+from .trim import trim
 from .simplify import simplify
 
 _SMALL = 1 << 12  # elements; larger results of constants are computed by the program, not kept with it
@@ -58,23 +60,6 @@ def _put_in(builder: Builder, graph: Graph, new: bool = False) -> None:
             builder.replaced.update(zip(node.results, made.results))
         else:
             builder.copy(node)
-
-
-# --- dead code --------------------------------------------------------------------------------------------------------
-
-
-def remove_dead(graph: Graph) -> Graph:
-    """Without the nodes that no output depends on."""
-    needed = {y for y in graph.outputs if type(y) is Value}
-    kept: list[Node] = []
-    for node in reversed(graph.nodes):
-        if any(y in needed for y in node.results):
-            kept.append(node)
-            needed.update(node.values)
-    builder = Builder(graph)
-    for node in reversed(kept):
-        builder.copy(node)
-    return builder.finish()
 
 
 # --- common subexpressions --------------------------------------------------------------------------------------------
@@ -187,12 +172,42 @@ def _with_elements(node: Node, operands: tuple[Any, ...], uniform: dict[Value, A
     return tuple(result)
 
 
-PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
-    ("derivatives of one's own dropped", inline),
-    ("dead code removed", remove_dead),
-    ("constants folded", fold_constants),
-    ("equal operations merged", merge_equal),
-    ("simplified", simplify),
-    ("equal operations merged again", merge_equal),
-    ("dead code removed again", remove_dead),
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def everywhere(pass_: Callable[[Graph], Graph]) -> Callable[[Graph], Graph]:
+    """A pass that runs in the bodies of loops and branches as well, in the innermost first."""
+
+    def run(graph: Graph) -> Graph:
+        if not any(hasattr(node.op, "with_graphs") for node in graph.nodes):
+            return pass_(graph)
+        builder = Builder(graph)
+        for node in graph.nodes:
+            bodies = node.op.graphs if hasattr(node.op, "with_graphs") else ()
+            new = [run(body) for body in bodies]
+            if all(a is b for a, b in zip(new, bodies)):
+                builder.copy(node)
+                continue
+            result = builder.add(
+                node.op.with_graphs(new), builder.operands(node), node.params, [y.aval for y in node.results]
+            )
+            builder.replaced.update(zip(node.results, result.results))
+        return pass_(builder.finish())
+
+    return run
+
+
+PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = tuple(
+    (name, everywhere(pass_))
+    for name, pass_ in (
+        ("derivatives of one's own dropped", inline),
+        ("dead code removed", trim),
+        ("constants folded", fold_constants),
+        ("simplified", simplify),
+        ("equal operations merged", merge_equal),
+        ("moved out of loops", hoist),
+        ("simplified again", simplify),
+        ("equal operations merged again", merge_equal),
+        ("dead code removed again", trim),
+    )
 )

@@ -12,7 +12,7 @@ from ..core import ShapedArray, as_array, default_device, dtypes, errors
 from ..core.array import Array, DeviceArray
 from ..core.aval import aval_of
 from ..core.ops import elementwise
-from ..core.trace import Trace, Tracer, staging
+from ..core.trace import Trace, Tracer, guards, staging
 from .graph import Graph, Node, Value
 
 # What Python's operators on numbers become: their results are Python numbers again, which take on any array's dtype.
@@ -34,21 +34,29 @@ class StageTrace(Trace):
     kind = "jit"
     # How a function with a derivative of its own is written down, by the type of its call; filled by .custom.
     call_rules: ClassVar[dict[type, Callable[..., list[Any]]]] = {}
-    __slots__ = ("captured", "closed", "graph", "lifted", "token")
+    control: ClassVar[Any]  # loops and branches are made of this module: compiler.control sets it
+    __slots__ = ("branch", "captured", "closed", "graph", "guard", "lifted", "token")
 
-    def __init__(self, function: str) -> None:
+    def __init__(self, function: str, branch: bool = False) -> None:
         super().__init__(function)
+        self.branch = branch
+        self.guard: Any = None  # the innermost trace of a branch, this one or around it; see core.trace.handler
         self.graph = Graph(function)
         self.captured: dict[Value, Any] = {}
         self.lifted: dict[int, tuple[Any, Value]] = {}
         self.closed = False
 
     def __enter__(self) -> StageTrace:
+        self.guard = self if self.branch else getattr(staging.get(), "guard", None)
+        if self.branch:
+            guards.append(self)
         self.token = staging.set(self)
         return self
 
     def __exit__(self, *_: Any) -> None:
         staging.reset(self.token)
+        if self.branch:
+            guards.remove(self)
         self.closed = True
 
     def input(self, aval: ShapedArray, weak: Any = None, name: str = "") -> StageTracer:
@@ -129,13 +137,14 @@ class StageTrace(Trace):
         if known is not None:
             return known[1]
         if not isinstance(x, (DeviceArray, Tracer)):
-            x = x.dense()  # rows of a sparse gradient
-        value = Value(aval_of(x))
+            return self.value(x.dense())  # rows of a sparse gradient
+        held = StageTracer(x.trace, x.value) if type(x) is StageTracer else x  # a number keeps all its digits
+        value = Value(aval_of(held))
         self.lifted[id(x)] = x, value
-        if type(x) is DeviceArray:
-            self.graph.constants[value] = x
+        if type(held) is DeviceArray:
+            self.graph.constants[value] = held
         else:
-            self.captured[value] = x
+            self.captured[value] = held
             self.graph.inputs.append(value)
         return value
 
@@ -191,13 +200,15 @@ def stage(
     weak: Sequence[Any] = (),
     names: Sequence[str] = (),
     level: float | None = None,
+    branch: bool = False,
 ) -> tuple[Graph, list[Any]]:
     """Graph of a function from a list of arrays to a list of arrays, and what it captured from traces around.
 
     The graph's inputs are those of ``avals``, then one for each captured array. ``level`` places the trace below others
-    that exist already, which the function then sees as it would without being staged.
+    that exist already, which the function then sees as it would without being staged. In a ``branch``, operations on
+    captured arrays alone belong to the graph, too.
     """
-    trace = StageTrace(name)
+    trace = StageTrace(name, branch)
     if level is not None:
         trace.level = level
     numbers = weak or (None,) * len(avals)

@@ -231,16 +231,12 @@ class Array:
     @property
     def T(self) -> Array:
         """Axes in reverse order."""
-        return Array.namespace.permute_dims(self, tuple(range(self.ndim))[::-1])
+        return Array.namespace.transpose(self)
 
     @property
     def mT(self) -> Array:
         """Last two axes exchanged."""
         return Array.namespace.matrix_transpose(self)
-
-    def astype(self, dtype: Any, *, copy: bool = True) -> Array:
-        """Elements converted to another dtype."""
-        return Array.namespace.astype(self, dtype, copy=copy)
 
     def reshape(self, *shape: Any) -> Array:
         """Same elements in row-major order under another shape; one size may be -1."""
@@ -260,69 +256,28 @@ class Array:
         """All elements along one axis, in row-major order."""
         return Array.namespace.reshape(self, (-1,))
 
-    def squeeze(self, axis: Any = None) -> Array:
-        """Without the axes of size 1."""
-        return Array.namespace.squeeze(self, axis)
-
-    def sum(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
-        """Sum over axes; see knet.numpy.sum."""
-        return Array.namespace.sum(self, axis, dtype=dtype, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
-        """Product over axes; see knet.numpy.prod."""
-        return Array.namespace.prod(self, axis, dtype=dtype, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Array:
-        """Mean over axes; see knet.numpy.mean."""
-        return Array.namespace.mean(self, axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-        """Variance over axes; see knet.numpy.var."""
-        return Array.namespace.var(self, axis, correction=correction, keepdims=keepdims)
-
-    def std(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
-        """Standard deviation over axes; see knet.numpy.std."""
-        return Array.namespace.std(self, axis, correction=correction, keepdims=keepdims)
-
-    def max(self, axis: Any = None, *, keepdims: bool = False) -> Array:
-        """Maximum over axes; see knet.numpy.max."""
-        return Array.namespace.max(self, axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, *, keepdims: bool = False) -> Array:
-        """Minimum over axes; see knet.numpy.min."""
-        return Array.namespace.min(self, axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
-        """Index of the first maximum; see knet.numpy.argmax."""
-        return Array.namespace.argmax(self, axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Array:
-        """Index of the first minimum; see knet.numpy.argmin."""
-        return Array.namespace.argmin(self, axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, *, keepdims: bool = False) -> Array:
-        """Whether any element is true; see knet.numpy.any."""
-        return Array.namespace.any(self, axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, *, keepdims: bool = False) -> Array:
-        """Whether all elements are true; see knet.numpy.all."""
-        return Array.namespace.all(self, axis, keepdims=keepdims)
-
     def dot(self, other: Any) -> Array:
         """Dot product; see knet.numpy.dot."""
         return Array.namespace.dot(self, other)
 
-    def clip(self, min: Any = None, max: Any = None) -> Array:
-        """Elements limited to [min, max]; see knet.numpy.clip."""
-        return Array.namespace.clip(self, min, max)
-
-    def round(self, decimals: int = 0) -> Array:
-        """Elements rounded to even; see knet.numpy.round."""
-        return Array.namespace.round(self, decimals)
-
-    def cumsum(self, axis: int | None = None) -> Array:
-        """Cumulative sum; see knet.numpy.cumsum."""
-        return Array.namespace.cumsum(self, axis)
+    if TYPE_CHECKING:
+        # The functions themselves, installed by knet.numpy: a method that called them would cost as much as they do.
+        def astype(self, dtype: Any, *, copy: bool = True) -> Array: ...
+        def squeeze(self, axis: Any = None) -> Array: ...
+        def sum(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array: ...
+        def prod(self, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array: ...
+        def mean(self, axis: Any = None, *, keepdims: bool = False) -> Array: ...
+        def var(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array: ...
+        def std(self, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array: ...
+        def max(self, axis: Any = None, *, keepdims: bool = False) -> Array: ...
+        def min(self, axis: Any = None, *, keepdims: bool = False) -> Array: ...
+        def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Array: ...
+        def argmin(self, axis: int | None = None, *, keepdims: bool = False) -> Array: ...
+        def any(self, axis: Any = None, *, keepdims: bool = False) -> Array: ...
+        def all(self, axis: Any = None, *, keepdims: bool = False) -> Array: ...
+        def clip(self, min: Any = None, max: Any = None) -> Array: ...
+        def round(self, decimals: int = 0) -> Array: ...
+        def cumsum(self, axis: int | None = None) -> Array: ...
 
 
 class Donated:
@@ -362,6 +317,16 @@ class DeviceArray(Array):
     @property
     def device(self) -> Any:
         return self._device
+
+    def __getitem__(self, index: Any) -> Array:
+        kind, device = type(index), self._device
+        if device.select is not None:
+            try:
+                own = index if kind is int or kind is slice else _on_device(index, device)
+                return DeviceArray(device.select(self._buffer, own), device)
+            except Exception:  # the function below says what is wrong
+                pass
+        return Array.namespace.getitem(self, index)
 
     def __iter__(self) -> Iterator[Array]:
         if not self.shape:
@@ -437,6 +402,23 @@ class DeviceArray(Array):
         return self
 
 
+_PLAIN = frozenset((int, slice, type(None), type(Ellipsis)))
+
+
+def _on_device(index: Any, device: Any) -> tuple[Any, ...]:
+    """An index with buffers in place of arrays; raises if it holds anything that not every backend takes."""
+    parts = []
+    for part in index if type(index) is tuple else (index,):
+        if type(part) is DeviceArray and part._device is device and part._buffer.dtype.kind in "biu":
+            part = part._buffer
+        elif type(part) is np.ndarray and part.dtype.kind in "biu":
+            part = device.backend.from_host(part, device)
+        elif type(part) not in _PLAIN:
+            raise TypeError
+        parts.append(part)
+    return tuple(parts)
+
+
 class At:
     """``x.at``; indexing it names the elements that the next method reads or changes."""
 
@@ -481,6 +463,19 @@ class AtIndex:
     def divide(self, value: Any) -> Array:
         """Copy of x with the elements at the index divided; each index should occur once."""
         return self.set(self.get() / value)
+
+
+METHODS = (
+    "all", "any", "argmax", "argmin", "astype", "clip", "cumsum", "max", "mean", "min", "prod", "round", "squeeze",
+    "std", "sum", "var",
+)  # fmt: skip
+
+
+def install_namespace(namespace: Any) -> None:
+    """Give arrays and tracers the module behind their methods, and its functions that are methods as they are."""
+    Array.namespace = namespace
+    for name in METHODS:
+        setattr(Array, name, getattr(namespace, name))
 
 
 def install_operators(operators: Sequence[tuple[str, Any, bool]], ufuncs: dict[Any, Any]) -> None:

@@ -45,8 +45,7 @@ class BatchTrace(Trace):
 
     def call(self, call: Any, leaves: Sequence[Any]) -> list[Any]:
         """Results of a function that brings its own derivative (see core.custom)."""
-        values, batched = self.split(leaves)
-        return [BatchTracer(self, y) for y in call.batched(self, batched)(values)]
+        return call.mapped(self, *self.split(leaves))
 
     @contextlib.contextmanager
     def reopened(self) -> Iterator[None]:

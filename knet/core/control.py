@@ -1,7 +1,8 @@
 """Control flow whose shape a compiler can keep: cond, switch, while_loop, fori_loop, scan, map, associative_scan.
 
-Evaluated eagerly each is the Python statement that it replaces, so every transformation follows it step by step. What
-they add to Python's own statements: types are checked where a step hands over to the next, conditions may be batched by
+Evaluated eagerly each is the Python statement that it replaces, so every transformation follows it step by step. While
+a graph is written (knet.jit), it is handed to the graph's trace as a whole and becomes one operation. What they add to
+Python's own statements: types are checked where a step hands over to the next, conditions may be batched by
 vmap (both branches are computed, then selected), and reverse mode through an unbounded loop is refused.
 """
 
@@ -20,7 +21,7 @@ from .batch import BatchTracer
 from .device import as_array
 from .ops import elementwise, shape
 from .reverse import ReverseTracer
-from .trace import ValueTracer
+from .trace import Tracer, ValueTracer, staging
 
 __all__ = ["associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop"]
 
@@ -42,6 +43,9 @@ def cond(predicate: Any, true_fun: Callable[..., Any], false_fun: Callable[..., 
     if predicate.shape != ():
         raise errors.not_a_predicate("cond", predicate)
     if not _is_many(predicate):
+        if _is_staged(predicate):
+            index = elementwise.cast(elementwise.not_equal(predicate, 0), dtypes.default_int)
+            return _staged_switch("cond", index, (false_fun, true_fun), operands)
         return (true_fun if predicate else false_fun)(*operands)
     return _select("cond", elementwise.not_equal(predicate, 0), true_fun(*operands), false_fun(*operands))
 
@@ -64,6 +68,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *operands: Any) -
             "pass an int, or index.astype(int)",
         )
     last = len(branches) - 1
+    if _is_staged(index):
+        return _staged_switch("switch", elementwise.minimum(elementwise.maximum(index, 0), last), branches, operands)
     if not _is_many(index):
         return branches[min(max(int(index), 0), last)](*operands)
     result = branches[last](*operands)
@@ -89,11 +95,11 @@ def while_loop(cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], i
     """
     carry = tree.map(lambda x: as_array(x, "while_loop"), init)
     name = getattr(body_fun, "__name__", "body_fun")
+    if staging.get() is not None:
+        return _staged_while(name, cond_fun, body_fun, carry)
     while True:
         _refuse_reverse(name, carry)
-        going = as_array(cond_fun(carry), "while_loop")
-        if going.shape != ():
-            raise errors.not_a_predicate("while_loop", going)
+        going = _condition(cond_fun, carry)
         abstract = _is_abstract(going)
         batched = _is_many(going)
         if not (abstract or _any_example(going)):
@@ -121,6 +127,10 @@ def fori_loop(lower: Any, upper: Any, body_fun: Callable[[Any, Any], Any], init:
         )
         return result
     carry = tree.map(lambda x: as_array(x, "fori_loop"), init)
+    if staging.get() is not None and int(upper) - int(lower) > 1:
+        steps = as_array(np.arange(int(lower), int(upper)))
+        name = getattr(body_fun, "__name__", "body_fun")
+        return _staged_scan("fori_loop", name, lambda c, i: (body_fun(i, c), None), carry, steps, False)[0]
     for i in range(int(lower), int(upper)):
         carry = _checked_carry("fori_loop", carry, body_fun(as_array(i), carry))
     return carry
@@ -157,17 +167,16 @@ def scan(
     leaves, structure = tree.flatten(xs)
     leaves = [as_array(x, "scan") for x in leaves]
     steps = _scan_length(leaves, tree.paths(xs), length)
-    slices = [shape.unstack(x, axis=0) for x in leaves]
     carry = tree.map(lambda x: as_array(x, "scan"), init)
+    if staging.get() is not None and steps > 1:
+        xs = tree.unflatten(structure, leaves)
+        return _staged_scan("scan", getattr(f, "__name__", "f"), f, carry, xs, reverse, steps)
+    slices = [shape.unstack(x, axis=0) for x in leaves]
     rows: list[Any] = [None] * steps
     out_structure = None
     for t in range(steps)[:: -1 if reverse else 1]:
         result = f(carry, tree.unflatten(structure, [s[t] for s in slices]))
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise errors.tree_mismatch(
-                "scan: the result of f", type(result).__name__, "a pair (carry, y)", "return carry, y"
-            )
-        carry = _checked_carry("scan", carry, result[0])
+        carry = _checked_carry("scan", carry, _pair(result)[0])
         y_leaves, y_structure = tree.flatten(result[1])
         if out_structure is not None and y_structure != out_structure:
             raise errors.tree_mismatch(f"scan: y in step {t}", y_structure, out_structure, _ONE_TYPE)
@@ -177,6 +186,12 @@ def scan(
         return carry, _no_steps(f, carry, structure, leaves)
     paths = tree.paths(tree.unflatten(out_structure, rows[0]))
     return carry, tree.unflatten(out_structure, [_stack(p, ys) for p, ys in zip(paths, zip(*rows))])
+
+
+def _pair(result: Any) -> Any:
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise errors.tree_mismatch("scan: the result of f", type(result).__name__, "a pair (carry, y)", "return carry, y")
+    return result
 
 
 def _no_steps(f: Any, carry: Any, structure: Any, leaves: Sequence[Array]) -> Any:
@@ -257,6 +272,68 @@ def _cut(x: Any, axis: int, start: int, stop: int) -> Any:
     return shape.slice_axes(x, starts=starts, sizes=sizes, steps=(1,) * x.ndim)
 
 
+# --- in a graph -------------------------------------------------------------------------------------------------------
+#
+# The innermost trace that writes a graph takes functions from lists of arrays to lists of arrays.
+
+
+def _staged_scan(
+    where: str, name: str, f: Callable[[Any, Any], Any], carry: Any, xs: Any, reverse: bool, length: int | None = None
+) -> tuple[Any, Any]:
+    leaves, structure = tree.flatten(carry)
+    x_leaves, x_structure = tree.flatten(xs)
+    y_structure: Any = None
+
+    def step(values: list[Any]) -> list[Any]:
+        nonlocal y_structure
+        before = tree.unflatten(structure, values[: len(leaves)])
+        result = _pair(f(before, tree.unflatten(x_structure, values[len(leaves) :])))
+        after = tree.leaves(_checked_carry(where, before, result[0]))
+        ys, y_structure = tree.flatten(result[1])
+        return [*after, *(as_array(y, where) for y in ys)]
+
+    steps = x_leaves[0].shape[0] if length is None else length
+    results = staging.get().control.scan(name, step, leaves, x_leaves, steps, reverse)
+    return tree.unflatten(structure, results[: len(leaves)]), tree.unflatten(y_structure, results[len(leaves) :])
+
+
+def _staged_while(name: str, cond_fun: Callable[[Any], Any], body_fun: Callable[[Any], Any], carry: Any) -> Any:
+    leaves, structure = tree.flatten(carry)
+
+    def going(values: list[Any]) -> list[Any]:
+        return [elementwise.not_equal(_condition(cond_fun, tree.unflatten(structure, values)), 0)]
+
+    def step(values: list[Any]) -> list[Any]:
+        before = tree.unflatten(structure, values)
+        return tree.leaves(_checked_carry("while_loop", before, body_fun(before)))
+
+    return tree.unflatten(structure, staging.get().control.while_loop(name, going, step, leaves))
+
+
+def _staged_switch(where: str, index: Any, branches: Sequence[Callable[..., Any]], operands: Any) -> Any:
+    results: list[Any] = []
+
+    def flat(branch: Callable[..., Any]) -> Callable[[list[Any]], list[Any]]:
+        def run(_: list[Any]) -> list[Any]:
+            results.append(branch(*operands))
+            return [as_array(y, where) for y in tree.leaves(results[-1])]
+
+        return run
+
+    def check(avals: Sequence[Sequence[Any]]) -> None:
+        first, structure = results[0], tree.flatten(results[0])[1]
+        for other, types in zip(results[1:], avals[1:], strict=True):
+            if tree.flatten(other)[1] != structure:
+                raise errors.branch_mismatch(where, "", structure, tree.flatten(other)[1])
+            for path, a, b in zip(tree.paths(first), avals[0], types, strict=True):
+                if a != b:
+                    raise errors.branch_mismatch(where, path, a, b)
+
+    names = [getattr(branch, "__name__", f"branch {i}") for i, branch in enumerate(branches)]
+    leaves = staging.get().control.switch(names, index, [flat(branch) for branch in branches], check)
+    return tree.unflatten(tree.flatten(results[0])[1], leaves)
+
+
 # --- what the loops share ---------------------------------------------------------------------------------------------
 
 
@@ -265,6 +342,20 @@ def _is_many(x: Any) -> bool:
     while isinstance(x, ValueTracer):
         x = x.value
     return isinstance(x, (BatchTracer, AbstractTracer))
+
+
+def _is_staged(x: Any) -> bool:
+    """Whether the value will be known only when a graph runs that is being written."""
+    while isinstance(x, ValueTracer):
+        x = x.value
+    return staging.get() is not None and isinstance(x, Tracer) and x.trace.kind == "jit"
+
+
+def _condition(cond_fun: Callable[[Any], Any], carry: Any) -> Any:
+    going = as_array(cond_fun(carry), "while_loop")
+    if going.shape != ():
+        raise errors.not_a_predicate("while_loop", going)
+    return going
 
 
 def _is_abstract(x: Any) -> bool:
@@ -312,7 +403,8 @@ def _checked_carry(where: str, before: Any, after: Any) -> Any:
         raise errors.carry_mismatch(where, "", structure, other)
     arrays = []
     for path, a, b in zip(tree.paths(before), old, new, strict=True):
-        if isinstance(b, (bool, int, float, complex)) and dtypes.promote_scalar(a.dtype, b) is a.dtype:
+        number = getattr(b, "weak", b)  # of a graph's value that stands for a Python number
+        if isinstance(number, (bool, int, float, complex)) and dtypes.promote_scalar(a.dtype, number) is a.dtype:
             b = as_array(b).astype(a.dtype)
         b = as_array(b, where)
         if aval_of(a) != aval_of(b):

@@ -57,6 +57,10 @@ class Call:
         """The same for a batch: operands marked have the batch axis in front, all results do."""
         raise NotImplementedError
 
+    def mapped(self, trace: BatchTrace, values: Leaves, batched: Sequence[bool]) -> list[Any]:
+        """Results for a batch, one example each; those that are the same for all examples may be values below."""
+        return [BatchTracer(trace, y) for y in self.batched(trace, batched)(values)]
+
 
 # --- custom_vjp -------------------------------------------------------------------------------------------------------
 

@@ -31,7 +31,11 @@ _BUILT_IN = {
 
 
 class Backend(Protocol):
-    """What core asks of a backend. A buffer is whatever the backend likes, with ``shape`` and ``dtype``."""
+    """What core asks of a backend. A buffer is whatever the backend likes, with ``shape`` and ``dtype``.
+
+    A backend may have one more method, ``select(buffer, index)``: ``buffer[index]`` by NumPy's rules, for an index made
+    of integers, slices, None, ... and buffers of integers or booleans. Whatever it raises, another path is taken.
+    """
 
     name: str
 
@@ -63,13 +67,14 @@ class Device:
     ``kernels[primitive]`` is a kernel, ``scalars[number, dtype]`` an operand for a Python scalar.
     """
 
-    __slots__ = ("backend", "index", "kernels", "scalars")
+    __slots__ = ("backend", "index", "kernels", "scalars", "select")
 
     def __init__(self, backend: Any, index: int, kernels: Any) -> None:
         self.backend = backend
         self.index = index
         self.kernels = kernels
         self.scalars = _Scalars(self)
+        self.select = getattr(backend, "select", None)
 
     def __repr__(self) -> str:
         return f"{self.backend.name}:{self.index}"

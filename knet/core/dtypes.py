@@ -125,6 +125,14 @@ def canonical(dtype: Any) -> np.dtype[Any]:
     Raises:
       DTypeError: not a numeric or boolean dtype.
     """
+    try:
+        return _known(dtype)
+    except TypeError:  # no dtype, or one without a hash
+        pass
+    return _canonical(dtype)
+
+
+def _canonical(dtype: Any) -> np.dtype[Any]:
     if dtype is None:  # NumPy takes it for float64
         raise errors.not_an_array("dtype", dtype)
     if dtype is float:
@@ -142,3 +150,6 @@ def canonical(dtype: Any) -> np.dtype[Any]:
     if result.kind not in _RANK or result.itemsize > 16 or result.name in ("float128", "longdouble"):
         raise errors.not_an_array("dtype", dtype)
     return np.dtype(result.type)
+
+
+_known = functools.lru_cache(1024, typed=True)(_canonical)

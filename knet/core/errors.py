@@ -780,6 +780,27 @@ def missing_kernel(name: str, backend: str) -> MissingKernel:
     )
 
 
+def no_compiler(reason: str) -> DeviceError:
+    return DeviceError(
+        f"compiled programs: {reason}.\n"
+        f"  fix: install gcc or clang, or set KNET_CC to the C compiler that is to be used."
+    )
+
+
+def compilation(name: str, compiler: str, message: str) -> DeviceError:
+    return DeviceError(
+        f"{name}: {compiler} cannot compile this program: {message}.\n"
+        f"  fix: report this with the notes below, and set KNET_CC to another compiler until then."
+    )
+
+
+def no_workspace(size: int) -> OutOfMemory:
+    return OutOfMemory(
+        f"compiled program: the system refuses its {size} bytes of workspace.\n"
+        f"  fix: work on smaller batches, or free other memory."
+    )
+
+
 def probability(name: str, argument: str, value: Any) -> ArgumentError:
     return ArgumentError(
         f"{name}: {argument}={value!r}: it must be a probability, 0 <= {argument} < 1.\n  fix: pass a number in [0, 1)."

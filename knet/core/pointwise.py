@@ -11,7 +11,7 @@ from . import batching, dtypes, errors
 from .array import OPERANDS, DeviceArray
 from .aval import ShapedArray, broadcast_shapes
 from .primitive import NO_PARAMS, ZERO, Primitive, Rule
-from .trace import Tracer, bottom, top_trace
+from .trace import Tracer, bottom, guards, handler, top_trace
 
 _ACCEPTS = {
     "b": "booleans",
@@ -83,6 +83,11 @@ class Elementwise(Primitive):
             raise errors.unsupported_dtype(self.name, self.argnames, args, _ACCEPTS[self.accepts])
         return dtypes.to_float(dtype) if self.compute == "float" else dtype
 
+    def kernel_dtypes(self, args: Sequence[Any]) -> list[np.dtype[Any]]:
+        """The dtype in which the kernel gets each operand."""
+        dtype = self.compute_dtype(args)
+        return [getattr(x, "dtype", dtypes.bool_) if i in self.free else dtype for i, x in enumerate(args)]
+
     def _aval(self, *avals: Any) -> ShapedArray:
         dtype = self.compute_dtype(avals)
         shape = broadcast_shapes(*(getattr(a, "shape", ()) for a in avals))
@@ -131,7 +136,7 @@ class Unary(Elementwise):
                     device = x._device
                     return DeviceArray(device.kernels[self](buffer), device)
             elif isinstance(x, Tracer):
-                return x.trace.process(self, (x,), NO_PARAMS)
+                return (handler(x.trace) if guards else x.trace).process(self, (x,), NO_PARAMS)
             return bottom.process(self, (x,), NO_PARAMS)
 
         self.apply = apply
@@ -187,6 +192,8 @@ class Binary(Elementwise):
                     trace = y.trace
             elif not isinstance(y, OPERANDS):
                 return NotImplemented
+            if guards and trace is not bottom:
+                trace = handler(trace)
             return trace.process(self, (x, y), NO_PARAMS)
 
         self.apply = apply
@@ -194,6 +201,39 @@ class Binary(Elementwise):
     def __call__(self, x: Any, y: Any) -> Any:
         result = self.apply(x, y)
         return top_trace((x, y)).process(self, (x, y), NO_PARAMS) if result is NotImplemented else result
+
+
+class Ternary(Elementwise):
+    """Elementwise primitive of three operands, with a short path for concrete arrays of one dtype, the first of any
+    dtype if it is free, and for a number in place of the third."""
+
+    def __init__(self, name: str, body: Callable[..., Any], **options: Any) -> None:
+        super().__init__(name, body, **options)
+        direct, free = self.direct, 0 in self.free
+
+        def apply(x: Any, y: Any, z: Any) -> Any:
+            if type(x) is DeviceArray and type(y) is DeviceArray:
+                a, b, device = x._buffer, y._buffer, x._device
+                dtype = b.dtype
+                if y._device is device and (free or a.dtype is dtype) and dtype.kind in direct:
+                    c = None
+                    if type(z) is DeviceArray:
+                        if z._device is device and z._buffer.dtype is dtype:
+                            c = z._buffer
+                    elif type(z) is float and dtype.kind == "f":
+                        c = device.scalars[z, dtype]
+                    if c is not None:
+                        try:
+                            return DeviceArray(device.kernels[self](a, b, c), device)
+                        except ValueError:
+                            self._aval(x, y, z)
+                            raise
+            return top_trace((x, y, z)).process(self, (x, y, z), NO_PARAMS)
+
+        self.apply = apply
+
+    def __call__(self, x: Any, y: Any, z: Any) -> Any:
+        return self.apply(x, y, z)
 
 
 def elementwise(
@@ -209,6 +249,6 @@ def elementwise(
     if argnames is None:
         count = getattr(body, "nin", None) or body.__code__.co_argcount
         argnames = ("x", "y", "z")[:count]
-    cls = (Unary, Binary, Elementwise)[len(argnames) - 1]
+    cls = (Unary, Binary, Ternary)[len(argnames) - 1]
     rules = (vjp,) if callable(vjp) and vjp is not ZERO and len(argnames) == 1 else vjp
     return cls(name, body, argnames=argnames, c=c, vjp=rules, doc=doc, **options)

@@ -15,12 +15,13 @@ Derivative rules
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import errors
 from .array import DeviceArray
-from .aval import aval_of
+from .aval import ShapedArray, aval_of
 from .trace import top_trace
 
 Rule = Callable[..., Any]
@@ -101,6 +102,10 @@ class Primitive:
         self.argnames: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ("x", "y", "z")
         self.define_vjp(vjp)
         self.apply: Callable[..., Any] = self.__call__
+        # The shape rule, asked once for each signature; what it raises is not kept.
+        self.fits = functools.lru_cache(1024, typed=True)(
+            lambda *operands, **params: self.aval(*itertools.starmap(ShapedArray, operands), **params)
+        )
         registry[name] = self
 
     def define_vjp(self, vjp: Rule | str | Sequence[Rule | str]) -> None:
@@ -115,12 +120,20 @@ class Primitive:
         return _registered, (self.name,)  # copies and pickles are the one object
 
     def __call__(self, *args: Any, **params: Any) -> Any:
-        return top_trace(args).process(self, args, params)
+        for x in args:
+            if type(x) is not DeviceArray:
+                return top_trace(args).process(self, args, params)
+        return self.evaluate(args, params)
 
     # --- evaluation ------------------------------------------------------------------------------------------------
 
     def check(self, args: Sequence[Any], params: dict[str, Any]) -> None:
-        """Raise the user's error if the operands do not fit."""
+        """Raise the user's error if the operands, concrete arrays, do not fit."""
+        try:
+            self.fits(*[(x._buffer.shape, x._buffer.dtype) for x in args], **params)
+            return
+        except TypeError:  # the error itself, or a parameter without a hash
+            pass
         self.aval(*map(aval_of, args), **params)
 
     def evaluate(self, args: Sequence[Any], params: dict[str, Any]) -> Any:

@@ -31,6 +31,10 @@ _levels = itertools.count(1)
 staging: ContextVar[Any] = ContextVar("knet_staging", default=None)
 
 
+# Traces that write a branch, in any thread: see handler. Mostly there are none, which is cheap to see.
+guards: list[Any] = []
+
+
 class ClosesOver(Exception):
     """Raised where the result of a call depends on a trace above the one that handles it, through a closure."""
 
@@ -130,4 +134,15 @@ def top_trace(args: Sequence[Any]) -> Any:
     for x in args:
         if isinstance(x, Tracer) and x.trace.level > top.level:
             top = x.trace
-    return top
+    return handler(top) if guards and top is not bottom else top
+
+
+def handler(trace: Any) -> Any:
+    """The trace that handles operations on tracers of ``trace`` alone.
+
+    While the branch of a cond is written into a graph, all of its operations belong to it, those on values from outside
+    too: they are computed, and differentiated, only if the branch is taken.
+    """
+    inner = staging.get()
+    guard = None if inner is None else inner.guard
+    return trace if guard is None or guard.level <= trace.level else guard

@@ -12,7 +12,7 @@ import sys as _sys
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from ..core.array import Array as _Array
+from ..core.array import install_namespace as _install_namespace
 from ..core.dtypes import (
     bfloat16,
     complex64,
@@ -160,4 +160,4 @@ def __dir__() -> list[str]:
     return sorted(names | set(_EXTENSIONS))
 
 
-_Array.namespace = _sys.modules[__name__]
+_install_namespace(_sys.modules[__name__])

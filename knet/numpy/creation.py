@@ -55,6 +55,8 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
       >>> knp.asarray([1.0, 2.0])
       Array([1., 2.], dtype=float32)
     """
+    if dtype is device is copy is None and isinstance(obj, (Array, np.ndarray)):
+        return as_array(obj)
     target = None if dtype is None else dtypes.canonical(dtype)
     if isinstance(obj, (list, tuple)):
         if copy is False:
@@ -169,6 +171,8 @@ def _float(dtype: Any) -> np.dtype[Any]:
 
 
 def _shape(shape: Any, where: str) -> tuple[int, ...]:
+    if type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape):
+        return shape
     try:
         result = (int(shape.__index__()),) if hasattr(shape, "__index__") else tuple(int(n.__index__()) for n in shape)
     except (TypeError, AttributeError):

@@ -24,7 +24,7 @@ def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     condition = as_array(condition)
     if condition.dtype is not bool_:
         condition = ops.not_equal(condition, 0)
-    return ops.where(condition, x, y)
+    return ops.where.apply(condition, x, y)
 
 
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Array:

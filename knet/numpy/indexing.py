@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import errors
+from ..core import errors, shortcut
 from ..core.array import Array
 from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array, from_numpy
@@ -288,6 +288,7 @@ def index_add(x: Any, index: Any, value: Any) -> Array:
     return _update(x, index, value, ops.put_add)
 
 
+@shortcut.of_two
 def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
     """Elements of x along an axis (of all elements in row-major order by default).
 
@@ -303,7 +304,7 @@ def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
         x, axis = ravel(x), 0
     axis = canonical_axis(axis, x.ndim, "take")
     ids = as_array(np.asarray(indices) if isinstance(indices, list) else indices)
-    return getitem(x, (slice(None),) * axis + (ids,))
+    return x[(slice(None),) * axis + (ids,)]
 
 
 def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
@@ -326,7 +327,7 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
         else:
             line = creation.arange(n, np.dtype("int64"), x.device)
             places.append(reshape(line, (1,) * i + (n,) + (1,) * (x.ndim - i - 1)))
-    return getitem(x, tuple(places))
+    return x[tuple(places)]
 
 
 def nonzero(x: Any, /) -> tuple[Array, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtypes, errors
+from ..core import dtypes, errors, shortcut
 from ..core.array import Array
 from ..core.aval import broadcast_shapes as common_shape
 from ..core.aval import size_of
@@ -66,7 +66,8 @@ def canonical_axes(axis: Any, ndim: int, where: str) -> tuple[int, ...]:
     return tuple(sorted(axes))
 
 
-def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
+@shortcut.of_one
+def astype(x: Any, /, dtype: Any, *, copy: bool = True, device: Any = None) -> Array:
     """Elements converted to another dtype; floats to integers truncate towards zero. x itself if it has the dtype.
 
     Raises:
@@ -79,6 +80,7 @@ def astype(x: Any, dtype: Any, /, *, copy: bool = True, device: Any = None) -> A
     return y if device is None else y.to_device(device)
 
 
+@shortcut.of_one
 def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Array:
     """The same elements in row-major order under another shape.
 
@@ -112,11 +114,13 @@ def reshape(x: Any, /, shape: Any, *, copy: bool | None = None) -> Array:
     return x if target == x.shape else ops.reshape(x, shape=target)
 
 
+@shortcut.of_one
 def ravel(x: Any, /) -> Array:
     """All elements along one axis, in row-major order."""
     return reshape(x, (-1,))
 
 
+@shortcut.of_one
 def permute_dims(x: Any, /, axes: Any) -> Array:
     """Axes in another order: axis i of the result is axis ``axes[i]`` of x."""
     x = as_array(x)
@@ -126,12 +130,14 @@ def permute_dims(x: Any, /, axes: Any) -> Array:
     return x if order == tuple(range(x.ndim)) else ops.permute(x, axes=order)
 
 
-def transpose(x: Any, axes: Any = None) -> Array:
+@shortcut.of_one
+def transpose(x: Any, /, axes: Any = None) -> Array:
     """Axes in another order; reversed if none is given."""
     x = as_array(x)
     return permute_dims(x, tuple(range(x.ndim))[::-1] if axes is None else axes)
 
 
+@shortcut.of_one
 def matrix_transpose(x: Any, /) -> Array:
     """Last two axes exchanged."""
     x = as_array(x)
@@ -140,7 +146,8 @@ def matrix_transpose(x: Any, /) -> Array:
     return swapaxes(x, -1, -2)
 
 
-def swapaxes(x: Any, axis1: int, axis2: int) -> Array:
+@shortcut.of_one
+def swapaxes(x: Any, /, axis1: int, axis2: int) -> Array:
     """Two axes exchanged."""
     x = as_array(x)
     order = list(range(x.ndim))
@@ -149,6 +156,7 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Array:
     return permute_dims(x, order)
 
 
+@shortcut.of_one
 def moveaxis(x: Any, source: Any, destination: Any, /) -> Array:
     """Axes moved to other positions; the rest keep their order."""
     x = as_array(x)
@@ -167,6 +175,7 @@ def moveaxis(x: Any, source: Any, destination: Any, /) -> Array:
     return permute_dims(x, order)
 
 
+@shortcut.of_one
 def expand_dims(x: Any, /, axis: Any = 0) -> Array:
     """Axes of size 1 put in at ``axis`` of the result."""
     x = as_array(x)
@@ -174,6 +183,7 @@ def expand_dims(x: Any, /, axis: Any = 0) -> Array:
     return ops.expand(x, canonical_axes(axis, x.ndim + count, "expand_dims"))
 
 
+@shortcut.of_one
 def squeeze(x: Any, /, axis: Any = None) -> Array:
     """Without the axes of size 1: those named, or all."""
     x = as_array(x)
@@ -187,6 +197,7 @@ def squeeze(x: Any, /, axis: Any = None) -> Array:
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
+@shortcut.of_one
 def broadcast_to(x: Any, /, shape: Any) -> Array:
     """Repetition along new leading axes and axes of size 1, by NumPy's rules."""
     x = as_array(x)
@@ -217,6 +228,7 @@ def broadcast_arrays(*arrays: Any) -> list[Array]:
     return [broadcast_to(x, shape) for x in xs]
 
 
+@shortcut.of_several
 def concatenate(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
     """Arrays joined along an existing axis (None: all elements along one), in their common dtype.
 
@@ -237,6 +249,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
     return concatenate(arrays, axis=axis)
 
 
+@shortcut.of_several
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Array:
     """Arrays of one shape joined along a new axis."""
     xs = [as_array(x) for x in arrays]
@@ -269,6 +282,7 @@ def split(x: Any, indices_or_sections: Any, /, axis: int = 0) -> list[Array]:
     return [x[(slice(None),) * axis + (slice(a, b),)] for a, b in itertools.pairwise(cuts)]
 
 
+@shortcut.of_one
 def flip(x: Any, /, *, axis: Any = None) -> Array:
     """Order reversed along axes; all of them by default."""
     x = as_array(x)

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import errors
+from ..core import errors, shortcut
 from ..core.array import Array
 from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 
+@shortcut.of_two
 def matmul(x: Any, w: Any, /) -> Array:
     """Matrix product over the last two axes.
 
@@ -67,6 +68,7 @@ def matmul(x: Any, w: Any, /) -> Array:
     return ops.matmul(x, w)
 
 
+@shortcut.of_two
 def dot(x: Any, w: Any, /) -> Array:
     """NumPy's dot product: over x's last axis and w's second-to-last (or only) one; scalars multiply."""
     x, w = as_array(x), as_array(w)
@@ -77,6 +79,7 @@ def dot(x: Any, w: Any, /) -> Array:
     return tensordot(x, w, axes=([-1], [-2]))
 
 
+@shortcut.of_two
 def tensordot(x: Any, w: Any, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Array:
     """Sum of products over pairs of axes: the last ``axes`` of x with the first of w, or those listed in pairs.
 
@@ -104,12 +107,14 @@ def tensordot(x: Any, w: Any, /, *, axes: int | tuple[Sequence[int], Sequence[in
     return reshape(matmul(a, b), tuple([x.shape[i] for i in rows] + [w.shape[i] for i in columns]))
 
 
+@shortcut.of_two
 def outer(x: Any, w: Any, /) -> Array:
     """Outer product of two vectors: y[i, j] = x[i] w[j]. Inputs with more axes are raveled."""
     x, w = reshape(x, (-1,)), reshape(w, (-1,))
     return elementwise.multiply(shape_ops.expand(x, (1,)), w)
 
 
+@shortcut.of_two
 def vecdot(x: Any, w: Any, /, *, axis: int = -1) -> Array:
     """Sum of products along one axis, conj(x) * w where complex; the other axes broadcast.
 
@@ -166,6 +171,11 @@ def einsum(spec: str, /, *operands: Any) -> Array:
       >>> knp.einsum("ij,kj->ik", knp.ones((2, 3)), knp.ones((4, 3))).shape
       (2, 4)
     """
+    return _einsum(operands, spec)
+
+
+@shortcut.of_several
+def _einsum(operands: Sequence[Any], spec: str) -> Array:
     arrays = elementwise.meet(*(as_array(x) for x in operands))
     text = _explicit(spec.replace(" ", ""), [x.ndim for x in arrays])
     for positions, step in _einsum_plan(text, tuple(x.shape for x in arrays)):
@@ -255,11 +265,13 @@ def _sum_out(term: str, x: Any, keep: str) -> tuple[str, Any]:
     return term, x
 
 
+@shortcut.of_two
 def vdot(x: Any, w: Any, /) -> Array:
     """Sum of conj(x) * w over all elements."""
     return vecdot(reshape(x, (-1,)), reshape(w, (-1,)))
 
 
+@shortcut.of_two
 def inner(x: Any, w: Any, /) -> Array:
     """Sums of products over the last axes: y[i.., j..] = sum over k of x[i.., k] w[j.., k]; scalars multiply."""
     x, w = as_array(x), as_array(w)
@@ -321,6 +333,7 @@ def multi_dot(arrays: Sequence[Any], /) -> Array:
 # --- diagonals --------------------------------------------------------------------------------------------------------
 
 
+@shortcut.of_one
 def diagonal(x: Any, /, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The elements x[i, i + offset] of two axes, along a new last axis."""
     x = as_array(x)
@@ -348,6 +361,7 @@ def diag(x: Any, /, k: int = 0) -> Array:
     return reshape(shape_ops.unslice(x, shape=(n * n,), starts=(start,), steps=(n + 1,)), (n, n))
 
 
+@shortcut.of_one
 def trace(x: Any, /, offset: int = 0, axis1: int = 0, axis2: int = 1, *, dtype: Any = None) -> Array:
     """Sum of a diagonal; small integers add up in the default integer type, as in :func:`sum`."""
     return sum(diagonal(x, offset, axis1, axis2), axis=-1, dtype=dtype)

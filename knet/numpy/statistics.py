@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core import dtypes, errors
+from ..core import dtypes, errors, shortcut
 from ..core.array import Array
 from ..core.aval import size_of
 from ..core.device import as_array
@@ -43,6 +43,7 @@ def _widened(x: Array, dtype: Any) -> Array:
     return elementwise.cast(x, dtypes.uint64) if x.dtype.kind == "u" else x
 
 
+@shortcut.of_one
 def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
     """Sum over axes.
 
@@ -64,12 +65,14 @@ def sum(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = Fals
     return reduce.reduce_sum(_widened(x, dtype), axis=canonical_axes(axis, x.ndim, "sum"), keepdims=keepdims)
 
 
+@shortcut.of_one
 def prod(x: Any, /, axis: Any = None, *, dtype: Any = None, keepdims: bool = False) -> Array:
     """Product over axes; arguments as in :func:`sum`. The derivative is exact at zeros."""
     x = as_array(x)
     return reduce.reduce_prod(_widened(x, dtype), axis=canonical_axes(axis, x.ndim, "prod"), keepdims=keepdims)
 
 
+@shortcut.of_one
 def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Maximum over axes; NaN if one is NaN. Tied maxima share the derivative.
 
@@ -80,6 +83,7 @@ def max(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     return reduce.reduce_max(x, axis=canonical_axes(axis, x.ndim, "max"), keepdims=keepdims)
 
 
+@shortcut.of_one
 def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Minimum over axes; NaN if one is NaN. Tied minima share the derivative.
 
@@ -90,6 +94,7 @@ def min(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     return reduce.reduce_min(x, axis=canonical_axes(axis, x.ndim, "min"), keepdims=keepdims)
 
 
+@shortcut.of_one
 def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Arithmetic mean over axes; integers give the default float. No elements give NaN.
 
@@ -103,6 +108,7 @@ def mean(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     return reduce.reduce_sum(x, axis=axes, keepdims=keepdims) * (1.0 / count if count else float("nan"))
 
 
+@shortcut.of_one
 def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Variance over axes: sum(abs(x - mean(x)) ** 2) / (n - correction).
 
@@ -123,28 +129,33 @@ def var(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool 
     return reduce.reduce_sum(squared, axis=axes, keepdims=keepdims) * (1.0 / count if count > 0 else float("nan"))
 
 
+@shortcut.of_one
 def std(x: Any, /, axis: Any = None, *, correction: float = 0.0, keepdims: bool = False) -> Array:
     """Standard deviation over axes: the root of :func:`var`."""
     return elementwise.sqrt(var(x, axis, correction=correction, keepdims=keepdims))
 
 
+@shortcut.of_one
 def any(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Whether any element over axes is true."""
     x = as_array(x)
     return reduce.reduce_any(x, axis=canonical_axes(axis, x.ndim, "any"), keepdims=keepdims)
 
 
+@shortcut.of_one
 def all(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Whether all elements over axes are true."""
     x = as_array(x)
     return reduce.reduce_all(x, axis=canonical_axes(axis, x.ndim, "all"), keepdims=keepdims)
 
 
+@shortcut.of_one
 def count_nonzero(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """Number of elements over axes that are not zero, int64."""
     return sum(elementwise.not_equal(as_array(x), 0), axis, keepdims=keepdims)
 
 
+@shortcut.of_one
 def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) over axes, without overflow. Derivative: the softmax of x.
 
@@ -167,11 +178,13 @@ def _arg(op: Any, x: Any, axis: int | None, keepdims: bool) -> Array:
     return shape_ops.expand(y, (axis,)) if keepdims else y
 
 
+@shortcut.of_one
 def argmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Index of the first maximum along an axis (of all elements in row-major order by default), int64."""
     return _arg(reduce.argmax, x, axis, keepdims)
 
 
+@shortcut.of_one
 def argmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
     """Index of the first minimum along an axis (of all elements in row-major order by default), int64."""
     return _arg(reduce.argmin, x, axis, keepdims)
@@ -192,28 +205,33 @@ def _scan(op: Any, x: Any, axis: int | None, dtype: Any, include_initial: bool, 
     return shape_ops.concatenate(elementwise.cast(start, y.dtype), y, axis=axis)
 
 
+@shortcut.of_one
 def cumulative_sum(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
     """Sums of the elements up to and including each; ``include_initial`` puts a 0 before them."""
     return _scan(reduce.cumulative_sum, x, axis, dtype, include_initial, 0.0)
 
 
+@shortcut.of_one
 def cumulative_prod(x: Any, /, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False) -> Array:
     """Products of the elements up to and including each; ``include_initial`` puts a 1 before them."""
     return _scan(reduce.cumulative_prod, x, axis, dtype, include_initial, 1.0)
 
 
+@shortcut.of_one
 def cumsum(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
     """Cumulative sum along an axis (of all elements in row-major order by default)."""
     x = as_array(x)
     return cumulative_sum(ravel(x) if axis is None else x, axis=0 if axis is None else axis, dtype=dtype)
 
 
+@shortcut.of_one
 def cumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
     """Cumulative product along an axis (of all elements in row-major order by default)."""
     x = as_array(x)
     return cumulative_prod(ravel(x) if axis is None else x, axis=0 if axis is None else axis, dtype=dtype)
 
 
+@shortcut.of_one
 def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: Any = None) -> Array:
     """Differences of neighbours along an axis, x[i + 1] - x[i], taken n times; booleans differ where they are unequal.
 

@@ -16,6 +16,7 @@ import pytest
 import knet
 import knet.numpy as knp
 from knet import nn
+from knet.backends.cpu.compiled import team, toolchain
 from knet.core import errors, primitive, registry
 from knet.core.errors import (
     DeviceError,
@@ -47,6 +48,25 @@ def custom(name, rule):
 
 def assign(x, index):
     x[index] = 1.0
+
+
+def without_compiler():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNET_CC", "/absent/cc")
+        toolchain.build("int one(void) { return 1; }")
+
+
+def not_c():
+    if toolchain.available() is not None:
+        raise errors.compilation("pond", "/usr/bin/cc", "there is no compiler")
+    toolchain.build("int one(void) { return ducks; }", "pond")
+
+
+def too_large():
+    if toolchain.available() is not None:
+        raise errors.no_workspace(2**60)
+    library = toolchain.build(team.HEADER + "void idle(struct knet_team *team, int thread, void **buffers) {}")
+    team.Program(library, "idle", threads=1, workspace=2**60)([])
 
 
 def undefined(fun):
@@ -261,6 +281,10 @@ ROWS = [
     ("mixed_devices", on_two_devices, DeviceError,
      "add(x, y): x is on cpu:0, y is on pretended:0: all operands must be on one"),
     ("missing_kernel", without_kernel, MissingKernel, "sin: the pretended backend has no kernel for it"),
+    ("no_compiler", without_compiler, DeviceError,
+     "compiled programs: there is no program KNET_CC=/absent/cc"),
+    ("compilation", not_c, DeviceError, "pond: /"),
+    ("no_workspace", too_large, errors.OutOfMemory, "the system refuses its 1152921504606846976 bytes of workspace"),
     # numbers
     ("probability", lambda: nn.dropout(knet.random.key(0), V, 1.5), ValueError,
      "dropout: rate=1.5: it must be a probability"),

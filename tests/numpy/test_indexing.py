@@ -99,6 +99,8 @@ def test_getitem(case):
         got = knp.asarray(x)[form]
         assert got.dtype == knp.float64
         assert np.array_equal(np.asarray(got), want), f"x{list(x.shape)}[{index}]"
+        parsed = knp.getitem(knp.asarray(x), form)  # what tracers and other backends go through
+        assert np.array_equal(np.asarray(parsed), want), f"getitem(x{list(x.shape)}, {index})"
 
 
 @given(indexed(), st.integers(0, 3))

@@ -39,6 +39,7 @@ class CPU:
     """See :class:`knet.core.device.Backend`."""
 
     name = "cpu"
+    select = staticmethod(operator.getitem)
 
     def device_count(self) -> int:
         return 1
@@ -64,6 +65,12 @@ class CPU:
 
     def synchronize(self, device: Any) -> None:
         """NumPy computes at once: nothing to wait for."""
+
+    def compile(self, graph: Any, device: Any, donated: tuple[int, ...]) -> Any:
+        """Program of a graph (see knet.compiler.execute), or None where there is no C compiler."""
+        from .compiled import program  # deferred: what jit needs costs import time, and eager programs need it not
+
+        return program.compile(graph, device, donated)
 
 
 def _keep_freed_pages() -> None:

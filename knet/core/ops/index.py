@@ -79,7 +79,7 @@ def take(x: Any, ids: Any) -> Any:
     x: [R, ...], ids: [*I] integer in [-R, R). Returns [*I, ...].
     """
     try:
-        return np.take(x, ids, axis=0)
+        return x.take(ids, 0)
     except IndexError:
         check_bounds(ids, x.shape[0])
         raise

@@ -143,7 +143,7 @@ def matmul(x: Any, w: Any) -> Any:
     x: [..., M, K], w: [..., K, N], one dtype; batch axes broadcast. Returns [..., M, N]. Half types accumulate in
     float32.
     """
-    if wide(x) is np.float32:
+    if x.dtype.itemsize == 2 and wide(x) is np.float32:
         return np.matmul(x.astype(np.float32), w.astype(np.float32)).astype(x.dtype)
     return np.matmul(x, w)
 

@@ -1,0 +1,231 @@
+"""From an optimised graph to launches: which kernel computes what, and which buffers it reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ....compiler.decompose import decompose
+from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
+from ....compiler.graph import Graph, Node, Value
+from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
+from ....compiler.scalar import C_TYPES, compute_dtype, printable
+from ....core import ShapedArray, dtypes
+from ....core.ops import elementwise, shape
+from . import scalar, windows
+from .kernel import Kernel
+from .nest import nest
+from .products import product
+from .schedule import HostCall, Launch
+
+Generated = tuple[Kernel, list[Ref], float]
+
+
+def fusable(node: Node) -> bool:
+    """Whether a node can be printed as part of a nest."""
+    if node.op in REDUCTIONS:
+        return node.results[0].dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64)
+    if not printable(node) or node.op.name == "cast":
+        return printable(node)
+    try:
+        return bool(scalar.expression(node.op, compute_dtype(node)))
+    except KeyError:  # a function that does not exist for the dtype
+        return False
+
+
+class Lowering:
+    """The launches of a graph, in order."""
+
+    def __init__(self, graph: Graph, threads: int) -> None:
+        self.graph = decompose(graph)
+        self.threads = threads
+        self.refs: dict[Value, Ref] = {}
+        self.items: list[Launch | HostCall] = []
+        self.sources: list[str] = []
+        self.work_buffers = 0
+        self.constants: list[Any] = []
+        for i, x in enumerate(self.graph.inputs):
+            self.refs[x] = Ref(Buffer("input", i, nbytes_of(x), x.dtype), x.shape)
+        for x, array in self.graph.constants.items():
+            self.refs[x] = Ref(Buffer("constant", len(self.constants), nbytes_of(x), x.dtype), x.shape)
+            self.constants.append(array)
+        self.outputs = [Buffer("output", i, nbytes_of(y), y.dtype) for i, y in enumerate(self.graph.outputs)]
+        self.direct = self._direct_outputs()
+        items = fuse(self.graph, fusable)
+        self.needed = self._needed(items)
+        for item in items:
+            if isinstance(item, Cluster):
+                self.cluster(item)
+            elif item.op not in VIEWS and item.op is not shape.unstack:
+                self.node(item)
+        self._finish_outputs()
+
+    # --- outputs ------------------------------------------------------------------------------------------------------
+
+    def _direct_outputs(self) -> dict[Value, Ref]:
+        """Values that are computed where they are returned; the others are copied there in the end."""
+        direct: dict[Value, Ref] = {}
+        self.copied: list[int] = []
+        for i, y in enumerate(self.graph.outputs):
+            base = y
+            while base.node is not None and base.node.op is shape.reshape:
+                base = base.node.operands[0]
+            if base.node is None or base.node.op in VIEWS or base.node.op is shape.unstack or base in direct:
+                self.copied.append(i)
+            else:
+                direct[base] = Ref(self.outputs[i], base.shape)
+        return direct
+
+    def _finish_outputs(self) -> None:
+        for i in self.copied:
+            y = self.graph.outputs[i]
+            self.copy(self.ref(y), Ref(self.outputs[i], y.shape), "copy to the result")
+
+    def _needed(self, items: list[Cluster | Node]) -> set[Value]:
+        """Values that must lie in memory: those that something outside of their cluster reads."""
+        needed: set[Value] = set()
+
+        def mark(value: Value) -> None:
+            while value.node is not None and (value.node.op in VIEWS or value.node.op is shape.unstack):
+                value = value.node.operands[0]
+            needed.add(value)
+
+        for item in items:
+            if isinstance(item, Cluster):
+                for node in item.nodes:
+                    for x in node.values:
+                        if source(x)[0] not in item.axes:
+                            mark(x)
+            elif item.op not in VIEWS and item.op is not shape.unstack:
+                for x in item.values:
+                    mark(x)
+        for y in self.graph.outputs:
+            mark(y)
+        return needed
+
+    # --- where values lie ---------------------------------------------------------------------------------------------
+
+    def new(self, aval: ShapedArray) -> Ref:
+        """A dense array in the workspace."""
+        self.work_buffers += 1
+        value = Value(aval)
+        return Ref(Buffer("work", self.work_buffers, nbytes_of(value), aval.dtype), aval.shape)
+
+    def scratch(self, nbytes: int) -> Buffer | None:
+        """Scratch memory in the workspace."""
+        if not nbytes:
+            return None
+        self.work_buffers += 1
+        return Buffer("work", self.work_buffers, nbytes, np.dtype("uint8"))
+
+    def target(self, value: Value) -> Ref:
+        """Where a value is to be computed."""
+        ref = self.direct.get(value)
+        if ref is None:
+            ref = self.new(value.aval)
+        self.refs[value] = ref
+        return ref
+
+    def ref(self, value: Value) -> Ref:
+        """Where a value lies; views are made here, when they are first asked for."""
+        known = self.refs.get(value)
+        if known is not None:
+            return known
+        node = value.node
+        assert node is not None
+        x = self.ref(node.operands[0])
+        if node.op is shape.unstack:
+            self.refs.update(zip(node.results, unstacked(node, x), strict=True))
+            return self.refs[value]
+        result = view(node, x)
+        if result is None:
+            result = view(node, self.dense(x))
+            assert result is not None
+        self.refs[value] = result
+        return result
+
+    def dense(self, x: Ref) -> Ref:
+        """The same array with its elements in row-major order, copied if need be."""
+        if x.dense:
+            return x
+        y = self.new(ShapedArray(x.shape, x.dtype))
+        self.copy(x, y, "copy to row-major order")
+        return y
+
+    def copy(self, x: Ref, y: Ref, text: str) -> None:
+        """Launch a copy."""
+        if x.dtype.name not in C_TYPES:
+            a = Value(ShapedArray(x.shape, x.dtype))
+            node = Node(elementwise.positive, [a], {}, [a.aval])
+            self.items.append(HostCall(node, [x], [y], text))
+            return
+        a = Value(ShapedArray(x.shape, x.dtype))
+        node = Node(elementwise.stop_gradient, [a], {}, [a.aval])
+        name = f"k{len(self.items)}"
+        kernel = nest(name, single(node), {a: x}, {node.results[0]: y}, self.threads)
+        self.launch((kernel, [x, y], x.size), text)
+
+    # --- launches -----------------------------------------------------------------------------------------------------
+
+    def launch(self, generated: Generated, text: str) -> None:
+        """Append a kernel."""
+        kernel, operands, work = generated
+        self.sources.append(kernel.source)
+        shared, own = self.scratch(kernel.shared), self.scratch(kernel.own * self.threads)
+        self.items.append(Launch(kernel, operands, work, text, shared, own))
+
+    def cluster(self, cluster: Cluster) -> None:
+        """Launch a nest."""
+        outputs = {n.results[0]: self.target(n.results[0]) for n in cluster.nodes if n.results[0] in self.needed}
+        inputs: dict[Value, Ref] = {}
+        for node in cluster.nodes:
+            for x in node.values:
+                if source(x)[0] not in cluster.axes:
+                    inputs[x] = self.ref(x)
+        kernel = nest(f"k{len(self.items)}", cluster, inputs, outputs, self.threads)
+        text = " ".join(n.op.name for n in cluster.nodes)
+        work = cluster.size * len(cluster.nodes)
+        self.launch((kernel, [*inputs.values(), *outputs.values()], work), f"{cluster.sizes}: {text}")
+
+    def node(self, node: Node) -> None:
+        """Launch an operation that is not part of a nest."""
+        generate = GENERATORS.get(node.op.name)
+        generated = generate(self, node, f"k{len(self.items)}") if generate is not None else None
+        if generated is not None:
+            shapes = ", ".join(str(list(x.shape)) for x in node.values)
+            self.launch(generated, f"{node.op.name} {shapes}")
+            return
+        operands = [self.ref(x) if type(x) is Value else x for x in node.operands]
+        results = [self.target(y) for y in node.results]
+        self.items.append(HostCall(node, operands, results, f"{node.op.name} by NumPy"))
+
+
+def _matmul(lowering: Lowering, node: Node, name: str) -> Generated | None:
+    if node.results[0].dtype != dtypes.float32:
+        return None
+    x, w = (lowering.ref(v) for v in node.values)
+    y = lowering.target(node.results[0])
+    name = f"k{len(lowering.items)}"
+    generated = product(name, x, w, y, lowering.threads)
+    if generated is None:
+        x, w = lowering.dense(x), lowering.dense(w)
+        generated = product(f"k{len(lowering.items)}", x, w, y, lowering.threads)
+    return generated
+
+
+def _window(lowering: Lowering, node: Node, name: str) -> Generated | None:
+    kernel = windows.kernel(name, node, lowering.threads)
+    if kernel is None:
+        return None
+    operands = [lowering.dense(lowering.ref(x)) for x in node.values]
+    y = lowering.target(node.results[0])
+    kernel = windows.kernel(f"k{len(lowering.items)}", node, lowering.threads)
+    assert kernel is not None
+    return kernel, [*operands, y], windows.work(node)
+
+
+GENERATORS: dict[str, Callable[[Lowering, Node, str], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
+    windows.GENERATORS, _window
+)

@@ -1,0 +1,560 @@
+"""C kernels of clusters: one loop nest for elementwise operations and the reductions among them.
+
+The dims of a cluster become loops in the order of memory; neighbouring loops that every array runs through evenly are
+one. The outermost loop is the unit of work. With reductions whose results are used again (``cluster.inner``) each grid
+point is computed in passes over the inner loops: a value of an earlier pass that is needed again is read back if it was
+written, computed again if that is cheap, or kept in scratch. Reductions across units add up in a part of scratch for
+each thread, and a second phase adds the parts in the order of the threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....compiler.fuse import Axes, Cluster, source
+from ....compiler.graph import Node, Value
+from ....compiler.layout import Ref, dense_strides
+from ....compiler.scalar import c_type, compute_dtype, expression, literal, register_type
+from ....core import dtypes
+from ....core.aval import size_of
+from ....core.ops import reduce
+from . import scalar
+from .kernel import Kernel, Phase
+
+_CHEAP = {
+    "add", "subtract", "multiply", "negative", "positive", "square", "relu", "where", "cast", "stop_gradient", "equal",
+    "not_equal", "less", "less_equal", "greater", "greater_equal", "maximum", "minimum", "abs", "logical_and",
+    "logical_or", "logical_not",
+}  # fmt: skip
+
+_START = {"reduce_sum": "0", "reduce_max": None, "reduce_min": None}
+
+
+class Access:
+    """An array that the nest reads or writes: pointer, C type, strides by dim, offset in elements."""
+
+    def __init__(self, pointer: str, ref: Ref, axes: Axes) -> None:
+        self.pointer = pointer
+        self.ref = ref
+        self.type = c_type(ref.dtype)
+        self.dtype = ref.dtype
+        self.offset = ref.offset
+        self.strides: dict[int, int] = {}
+        for d, step, n in zip(axes, ref.strides, ref.shape, strict=True):
+            if d is not None and n != 1:
+                self.strides[d] = step
+
+
+class Loop:
+    """One loop of the nest: its extent, the dims merged in it (outermost first), its variable."""
+
+    def __init__(self, dims: Sequence[int], extent: int) -> None:
+        self.dims = tuple(dims)
+        self.extent = extent
+        self.variable = ""
+
+    def step(self, access: Access) -> int:
+        """Elements between neighbours: those of the innermost dim."""
+        return access.strides.get(self.dims[-1], 0) if self.dims else 0
+
+
+class Nest:
+    """The printer of one cluster; :func:`nest` makes the kernel."""
+
+    def __init__(
+        self, name: str, cluster: Cluster, inputs: dict[Value, Ref], outputs: dict[Value, Ref], threads: int
+    ) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.threads = threads
+        self.inputs = list(inputs)
+        self.refs = inputs
+        self.outputs = outputs
+        self.pointers = {v: f"a{i}" for i, v in enumerate(self.inputs)}
+        self.reads: dict[tuple[Node, int], Access] = {}
+        for (node, i), axes in cluster.accesses.items():
+            x = node.operands[i]
+            if x in inputs:
+                self.reads[node, i] = Access(self.pointers[x], inputs[x], axes)
+        self.writes = {v: Access(f"y{i}", ref, cluster.axes[v]) for i, (v, ref) in enumerate(outputs.items())}
+        self.across = self._across()  # reductions that run over units too
+        self.partials: dict[Value, Access] = {}
+        self.lines: list[str] = []
+        self.depth = 1
+        self.loops()
+
+    # --- order of the loops -------------------------------------------------------------------------------------------
+
+    def _across(self) -> list[Value]:
+        inner = self.cluster.inner
+        return [v for v, dims in self.cluster.reduced.items() if v in self.outputs and (inner is None or dims != inner)]
+
+    def loops(self) -> None:
+        """Dims in the order of memory, merged where all accesses allow."""
+        cluster = self.cluster
+        inner = cluster.inner or frozenset()
+        for v in self.across:
+            # A partial result has the layout of the dense result.
+            ref = Ref(self.outputs[v].buffer, v.shape, dense_strides(v.shape))
+            self.partials[v] = Access(f"part{list(self.outputs).index(v)}", ref, cluster.axes[v])
+        accesses = [*self.reads.values(), *self.partials.values()]
+        accesses += [a for v, a in self.writes.items() if v not in self.partials]
+        template = max(accesses, key=lambda a: len(a.strides)).strides
+        order = sorted(range(len(cluster.sizes)), key=lambda d: -abs(template.get(d, 0)))
+        self.grid = self._merge([d for d in order if d not in inner], accesses)
+        self.inner = self._merge([d for d in order if d in inner], accesses)
+        if not self.grid:
+            self.grid = [Loop((), 1)]
+        self.unit = self.grid[0]
+        self.lead = 1  # elements of the outermost loop in one unit
+        if not self.inner and len(self.grid) == 1 and len(self.unit.dims) > 1 and not self.across:
+            units = 1
+            for d in self.unit.dims:  # whole rows are units, so that they can be those of other kernels
+                units *= cluster.sizes[d]
+                if units >= 2 * self.threads:
+                    break
+            self.lead = self.unit.extent // units
+        self.units = self.unit.extent // self.lead
+        for i, loop in enumerate((*self.grid, *self.inner)):
+            loop.variable = f"i{i}"
+
+    def _merge(self, dims: list[int], accesses: list[Access]) -> list[Loop]:
+        loops: list[Loop] = []
+        for d in dims:
+            n = self.cluster.sizes[d]
+            if loops and all(a.strides.get(loops[-1].dims[-1], 0) == n * a.strides.get(d, 0) for a in accesses):
+                loops[-1] = Loop((*loops[-1].dims, d), loops[-1].extent * n)
+            else:
+                loops.append(Loop((d,), n))
+        return loops
+
+    # --- printing -----------------------------------------------------------------------------------------------------
+
+    def line(self, text: str) -> None:
+        """Append a line of C."""
+        self.lines.append("    " * self.depth + text)
+
+    def open(self, loop: Loop, start: str = "0", stop: str = "", simd: str | None = None) -> None:
+        """Begin a loop; ``simd`` holds clauses if its turns are independent."""
+        if simd is not None:
+            self.line(f"#pragma omp simd{simd}")
+        i = loop.variable
+        self.line(f"for (long {i} = {start}; {i} < {stop or loop.extent}; {i}++) {{")
+        self.depth += 1
+
+    def close(self) -> None:
+        """End a loop."""
+        self.depth -= 1
+        self.line("}")
+
+    def at(self, access: Access, loops: Sequence[Loop]) -> str:
+        """C text of the element at the loops' variables."""
+        terms = []
+        for loop in loops:
+            step = loop.step(access)
+            if step:
+                terms.append(loop.variable if step == 1 else f"{loop.variable} * {step}")
+        if access.offset:
+            terms.append(str(access.offset))
+        return f"{access.pointer}[{' + '.join(terms) or '0'}]"
+
+    def kernel(self) -> Kernel:
+        """The kernel."""
+        self.body()
+        arguments = [f"const {c_type(self.refs[v].dtype)} *a{i}" for i, v in enumerate(self.inputs)]
+        arguments += [f"{a.type} *y{i}" for i, a in enumerate(self.writes.values())]
+        signature = ", ".join(
+            [*arguments, "char *shared", "char *own", "long lo", "long hi", "int thread", "int threads"]
+        )
+        count = len(self.inputs)
+        everything = tuple(range(count))
+        rows = tuple(i for i, v in enumerate(self.inputs) if self._by_rows(v))
+        main_writes = tuple(count + i for i, v in enumerate(self.outputs) if v not in self.partials)
+        rows += tuple(
+            count + i for i, v in enumerate(self.outputs) if v not in self.partials and self._slab(self.writes[v])
+        )
+        source = f"static void {self.name}({signature}) {{\n" + "\n".join(self.lines) + "\n}\n"
+        main = Phase(self.name, self.units, everything, main_writes, rows, private=bool(self.across))
+        phases = [main]
+        shared = 0
+        if self.across:
+            clear, combine, shared = self.partial_phases(signature)
+            source = clear + source + combine
+            outs = tuple(count + i for i, v in enumerate(self.outputs) if v in self.partials)
+            phases = [
+                Phase(f"{self.name}_clear", self.threads, (), divisible=False, private=True),
+                main,
+                Phase(f"{self.name}_add", 1, (), outs, divisible=False),
+            ]
+        return Kernel(source, tuple(phases), shared=shared, own=self.own_bytes)
+
+    def partial_phases(self, signature: str) -> tuple[str, str, int]:
+        """Phases before and after: each thread clears its part, then one adds the parts; bytes of all parts."""
+        clear, combine = [], []
+        for v in self.across:
+            offset, n = self.part_offsets[v], max(1, v.size)
+            i = list(self.outputs).index(v)
+            kind = c_type(v.dtype)
+            start = _start(v)
+            clear.append(
+                f"    {kind} *p{i} = ({kind} *)(shared + {offset} + lo * {self.part_stride});\n"
+                f"    for (long i = 0; i < {n}; i++) p{i}[i] = {start};"
+            )
+            out = self.outputs[v]
+            assert out.dense
+            combine.append(
+                f"    {kind} *p{i} = ({kind} *)(shared + {offset});\n"
+                f"    for (long i = 0; i < {n}; i++) {{\n"
+                f"        {kind} s = p{i}[i];\n"
+                f"        for (int t = 1; t < threads; t++) {{ {kind} v = p{i}[i + t * ({self.part_stride} / "
+                f"(long)sizeof({kind}))]; {_accumulate(v, 's', 'v')} }}\n"
+                f"        y{i}[{out.offset} + i] = s;\n    }}"
+            )
+        return (
+            f"static void {self.name}_clear({signature}) {{\n" + "\n".join(clear) + "\n}\n",
+            f"static void {self.name}_add({signature}) {{\n" + "\n".join(combine) + "\n}\n",
+            self.part_stride * self.threads,
+        )
+
+    def _by_rows(self, value: Value) -> bool:
+        accesses = [a for (node, i), a in self.reads.items() if node.operands[i] is value]
+        return all(self._slab(a) for a in accesses)
+
+    def _slab(self, access: Access) -> bool:
+        """Whether unit u touches the u-th of equal slabs of the array, and nothing else."""
+        step = self.unit.step(access) * self.lead
+        return self.units > 1 and access.ref.dense and step > 0 and step * self.units == access.ref.size
+
+    # --- the body -----------------------------------------------------------------------------------------------------
+
+    def body(self) -> None:
+        """Print the main phase."""
+        self.plan()
+        self.part_offsets, self.part_stride = {}, 0
+        for v in self.across:
+            self.part_offsets[v] = self.part_stride
+            self.part_stride += -(-max(1, v.size) * v.dtype.itemsize // 64) * 64
+        for v in self.across:
+            kind = c_type(v.dtype)
+            access = self.partials[v]
+            self.line(
+                f"{kind} *{access.pointer} = ({kind} *)(shared + {self.part_offsets[v]} + thread * {self.part_stride});"
+            )
+        if self.cluster.inner is None:
+            self.flat()
+        else:
+            self.in_passes()
+
+    def plan(self) -> None:
+        """The pass in which each full value is computed, and what is kept in scratch between passes."""
+        self.own_bytes = 0
+        self.stash: dict[Value, Access] = {}
+        self.pass_of: dict[Value, int] = {}
+        if self.cluster.inner is None:
+            return
+        cluster = self.cluster
+        for node in cluster.nodes:
+            at = 0
+            for x in node.values:
+                s = source(x)[0]
+                if s in cluster.reduced:
+                    at = max(at, self.pass_of[s] + 1)
+                elif s in self.pass_of:
+                    at = max(at, self.pass_of[s])
+            self.pass_of[node.results[0]] = at
+        inner_size = size_of([loop.extent for loop in self.inner])
+        uses: dict[Value, set[int]] = {}
+        self.final = max(self.pass_of.values())
+        for node in cluster.nodes:
+            y = node.results[0]
+            if self.is_grid(y) and y not in cluster.reduced:
+                continue
+            for x in node.values:
+                s = source(x)[0]
+                if s in cluster.axes and not self.is_grid(s):
+                    uses.setdefault(s, set()).add(self.pass_of[y])
+        for node in cluster.nodes:
+            y = node.results[0]
+            later = {p for p in uses.get(y, ()) if p > self.pass_of[y]}
+            if later and y not in self.writes and not self.cheap(y):
+                ref = Ref(None, (inner_size,))  # type: ignore[arg-type]
+                self.stash[y] = _Stash(f"keep{len(self.stash)}", y, self.own_bytes)  # type: ignore[assignment]
+                self.own_bytes += -(-inner_size * y.dtype.itemsize // 64) * 64
+                del ref
+
+    def cheap(self, value: Value) -> bool:
+        """Whether computing a full value again costs less than keeping it."""
+        node = value.node
+        assert node is not None
+        if node.op.name not in _CHEAP:
+            return False
+        sources = [source(x)[0] for x in node.values]
+        return all(
+            s not in self.cluster.axes or self.is_grid(s) or s in self.writes or s in self.stash or self.cheap(s)
+            for s in sources
+        )
+
+    def is_grid(self, value: Value) -> bool:
+        """Whether a member has one value a grid point."""
+        return not (self.cluster.dims_of(value) & (self.cluster.inner or frozenset()))
+
+    def unit_loop(self) -> None:
+        """The loop over this call's units."""
+        scale = f" * {self.lead}" if self.lead != 1 else ""
+        self.open(self.unit, f"lo{scale}", f"hi{scale}")
+
+    def flat(self) -> None:
+        """A nest without passes: all dims are loops around one body."""
+        loops = self.grid
+        if len(loops) == 1:
+            self.innermost(loops, loops[0], unit=True)
+            return
+        self.unit_loop()
+        for loop in loops[1:-1]:
+            self.open(loop)
+        self.innermost(loops, loops[-1], unit=False)
+        for _ in loops[:-1]:
+            self.close()
+
+    def innermost(self, loops: list[Loop], loop: Loop, unit: bool) -> None:
+        """The innermost loop of a flat nest, and what is the same for all its turns before it."""
+        known: dict[Any, str] = {}
+        self.hoisted(loops[:-1] if not unit else [], loop, known)
+        local = [v for v in self.across if not loop.step(self.partials[v])]
+        clauses = ""
+        for v in local:
+            self.accumulator(v)
+            clauses += _clause(v, f"s{self.number(v)}")
+        if unit:
+            scale = f" * {self.lead}" if self.lead != 1 else ""
+            self.open(loop, f"lo{scale}", f"hi{scale}", clauses)
+        else:
+            self.open(loop, simd=clauses)
+        self.statements(self.cluster.nodes, loops, known)
+        self.close()
+        for v in local:
+            part = self.at(self.partials[v], loops[:-1])
+            self.line(self.fold(v, part, f"s{self.number(v)}"))
+
+    def hoisted(self, outer: Sequence[Loop], loop: Loop, known: dict[Any, str]) -> None:
+        """Read what does not change along the innermost loop."""
+        seen: dict[str, str] = {}
+        for (node, i), access in self.reads.items():
+            if loop.step(access):
+                continue
+            text = self.at(access, outer)
+            if text not in seen:
+                seen[text] = f"h{len(seen)}"
+                self.line(f"const {register_type(access.dtype)} {seen[text]} = {text};")
+            known[node, i] = seen[text]
+
+    def number(self, value: Value) -> int:
+        """Number of a reduction's accumulator."""
+        return list(self.cluster.reduced).index(value)
+
+    def accumulator(self, value: Value) -> None:
+        """Declare the local accumulator of a reduction."""
+        k = self.number(value)
+        self.line(f"{c_type(value.dtype)} s{k} = {_start(value)};")
+        if _tracks_nan(value):
+            self.line(f"int n{k} = 0;")
+
+    def fold(self, value: Value, target: str, total: str) -> str:
+        """Statement that adds a local accumulator to a partial result."""
+        k = self.number(value)
+        nan = f" if (n{k}) s{k} = {_nan(value)};" if _tracks_nan(value) else ""
+        return f"{{{nan} {c_type(value.dtype)} v = {total}; {_accumulate(value, target, 'v')} }}"
+
+    def statements(self, nodes: Sequence[Node], loops: Sequence[Loop], known: dict[Any, str]) -> None:
+        """Compute nodes at one point; write outputs, add to reductions."""
+        names: dict[Value, str] = {}
+        for node in nodes:
+            y = node.results[0]
+            if y in self.cluster.reduced:
+                x = self.operand(node, 0, loops, names, known)
+                if y in self.partials and self.partials[y] and loops[-1].step(self.partials[y]):
+                    part = self.at(self.partials[y], loops)
+                    self.line(f"{{ const {c_type(y.dtype)} v = {x}; {_accumulate(y, part, 'v')} }}")
+                else:
+                    self.add_to(y, x)
+                continue
+            self.compute(node, loops, names, known)
+
+    def add_to(self, value: Value, x: str) -> None:
+        """Statement of a reduction's turn with a local accumulator."""
+        k = self.number(value)
+        name = value.node.op.name  # type: ignore[union-attr]
+        if name == "reduce_sum":
+            self.line(f"s{k} += {x};")
+            return
+        sign = ">" if name == "reduce_max" else "<"
+        self.line(f"s{k} = {x} {sign} s{k} ? {x} : s{k};")
+        if _tracks_nan(value):
+            self.line(f"n{k} |= {x} != {x};")
+
+    def compute(self, node: Node, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> None:
+        """Declare a variable with a node's value; write it where it is an output or kept."""
+        y = node.results[0]
+        texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]
+        names[y] = f"v{self.cluster.nodes.index(node)}"
+        self.line(f"const {register_type(y.dtype)} {names[y]} = {expression(node, texts, scalar.expression)};")
+        if y in self.writes:
+            self.line(f"{self.at(self.writes[y], loops)} = {names[y]};")
+        if y in self.stash:
+            self.line(f"{self.kept(y)} = {names[y]};")
+
+    def operand(self, node: Node, i: int, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> str:
+        """C text of an operand at the current point."""
+        x = node.operands[i]
+        if type(x) is not Value:
+            dtype = dtypes.bool_ if i in node.op.free else compute_dtype(node)
+            return literal(x, dtype)
+        if (node, i) in known:
+            return known[node, i]
+        if (node, i) in self.reads:
+            return self.at(self.reads[node, i], loops)
+        value = source(x)[0]
+        if value in names:
+            return names[value]
+        if value in known:
+            return known[value]
+        # Of an earlier pass: written, kept, or computed again.
+        if value in self.writes:
+            return self.at(self.writes[value], loops)
+        if value in self.stash:
+            return self.kept(value)
+        assert value.node is not None
+        self.compute(value.node, loops, names, known)
+        return names[value]
+
+    def kept(self, value: Value) -> str:
+        """C text of a value in scratch."""
+        terms, step = [], 1
+        for loop in reversed(self.inner):
+            terms.append(loop.variable if step == 1 else f"{loop.variable} * {step}")
+            step *= loop.extent
+        return f"{self.stash[value].pointer}[{' + '.join(reversed(terms))}]"
+
+    # --- passes -------------------------------------------------------------------------------------------------------
+
+    def in_passes(self) -> None:
+        """A grid point after the other, each in passes over the inner loops."""
+        for v, kept in self.stash.items():
+            kind = c_type(v.dtype)
+            self.line(f"{kind} *{kept.pointer} = ({kind} *)(own + {kept.offset});")
+        self.unit_loop()
+        for loop in self.grid[1:]:
+            self.open(loop)
+        known: dict[Any, str] = {}
+        for p in range(self.final + 1):
+            nodes = [n for n in self.cluster.nodes if self.pass_of[n.results[0]] == p]
+            scalars = [n for n in nodes if self.is_grid(n.results[0]) and n.results[0] not in self.cluster.reduced]
+            for node in scalars:
+                self.grid_value(node, known)
+            full = [n for n in nodes if n not in scalars]
+            if full:
+                self.one_pass(full, known)
+        for _ in self.grid:
+            self.close()
+
+    def grid_value(self, node: Node, known: dict[Any, str]) -> None:
+        """Compute what has one value a grid point."""
+        y = node.results[0]
+        texts = [self.operand(node, i, self.grid, {}, known) for i in range(len(node.operands))]
+        known[y] = f"g{self.cluster.nodes.index(node)}"
+        self.line(f"const {register_type(y.dtype)} {known[y]} = {expression(node, texts, scalar.expression)};")
+        if y in self.writes:
+            self.line(f"{self.at(self.writes[y], self.grid)} = {known[y]};")
+
+    def one_pass(self, nodes: Sequence[Node], known: dict[Any, str]) -> None:
+        """The inner loops once, for the full values and reductions of one pass."""
+        reductions = [n.results[0] for n in nodes if n.results[0] in self.cluster.reduced]
+        local = [v for v in reductions if v not in self.partials or not self.inner[-1].step(self.partials[v])]
+        own = [v for v in local if v not in self.partials]
+        for v in own:
+            self.line(f"{c_type(v.dtype)} t{self.number(v)} = {_start(v)};")
+        for loop in self.inner[:-1]:
+            self.open(loop)
+        loops = [*self.grid, *self.inner]
+        inside = dict(known)
+        self.line("{")
+        self.depth += 1
+        self.hoisted(loops[:-1], self.inner[-1], inside)
+        clauses = ""
+        for v in local:
+            self.accumulator(v)
+            clauses += _clause(v, f"s{self.number(v)}")
+        self.open(self.inner[-1], simd=clauses)
+        self.statements(nodes, loops, inside)
+        self.close()
+        for v in local:
+            target = f"t{self.number(v)}" if v in own else self.at(self.partials[v], loops[:-1])
+            self.line(self.fold(v, target, f"s{self.number(v)}"))
+        self.depth -= 1
+        self.line("}")
+        for _ in self.inner[:-1]:
+            self.close()
+        for v in own:
+            known[v] = f"t{self.number(v)}"
+            if v in self.writes:
+                self.line(f"{self.at(self.writes[v], self.grid)} = {known[v]};")
+
+
+class _Stash:
+    """Scratch for one full value over the inner loops."""
+
+    def __init__(self, pointer: str, value: Value, offset: int) -> None:
+        self.pointer = pointer
+        self.value = value
+        self.offset = offset
+
+
+def _tracks_nan(value: Value) -> bool:
+    return value.node.op is not reduce.reduce_sum and value.dtype.kind == "f"  # type: ignore[union-attr]
+
+
+def _nan(value: Value) -> str:
+    return literal(float("nan"), value.dtype)
+
+
+def _start(value: Value) -> str:
+    name = value.node.op.name  # type: ignore[union-attr]
+    if name == "reduce_sum":
+        return "0"
+    if value.dtype.kind == "f":
+        return literal(float("-inf") if name == "reduce_max" else float("inf"), value.dtype)
+    if value.dtype == dtypes.bool_:
+        return "0" if name == "reduce_max" else "1"
+    info = np.iinfo(value.dtype)
+    return literal(info.min if name == "reduce_max" else info.max, value.dtype)
+
+
+def _clause(value: Value, name: str) -> str:
+    kind = {"reduce_sum": "+", "reduce_max": "max", "reduce_min": "min"}[value.node.op.name]  # type: ignore[union-attr]
+    nan = f" reduction(|:n{name[1:]})" if _tracks_nan(value) else ""
+    return f" reduction({kind}:{name}){nan}"
+
+
+def _accumulate(value: Value, target: str, x: str) -> str:
+    name = value.node.op.name  # type: ignore[union-attr]
+    if name == "reduce_sum":
+        return f"{target} += {x};"
+    sign = ">" if name == "reduce_max" else "<"
+    return f"{target} = {x} {sign} {target} || {x} != {x} ? {x} : {target};"
+
+
+def nest(name: str, cluster: Cluster, inputs: dict[Value, Ref], outputs: dict[Value, Ref], threads: int) -> Kernel:
+    """The kernel of a cluster.
+
+    Args:
+      name: of its C functions.
+      inputs: where the values lie that it reads; operands of its members, views among them.
+      outputs: where the members lie that it writes, densely for reductions.
+      threads: size of the team.
+
+    Operands: the inputs in their order, then the outputs.
+    """
+    return Nest(name, cluster, inputs, outputs, threads).kernel()

@@ -1,0 +1,45 @@
+"""Operations taken apart into elementwise ones and plain reductions, which fuse with what stands around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core import ShapedArray, dtypes
+from ..core.ops import elementwise, reduce, shape
+from .graph import Builder, Graph, Node, Value
+
+
+def decompose(graph: Graph) -> Graph:
+    """The graph without the operations for which ``_RULES`` has another form."""
+    builder = Builder(graph)
+    for node in graph.nodes:
+        rule = _RULES.get(getattr(node.op, "name", ""))
+        result = rule(builder, node, builder.operands(node)) if rule is not None else None
+        if result is None:
+            builder.copy(node)
+        else:
+            builder.replaced[node.results[0]] = result
+    return builder.finish()
+
+
+def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
+    (x,), axis, keepdims = operands, node.params["axis"], node.params["keepdims"]
+    if x.dtype.kind != "f" or x.dtype.itemsize < 4:
+        return None
+    row = ShapedArray(tuple(1 if i in axis else n for i, n in enumerate(x.shape)), x.dtype)
+
+    def add(op: Any, *xs: Any, aval: ShapedArray = row, **params: Any) -> Value:
+        return builder.add(op, xs, params, [aval]).results[0]
+
+    top = add(reduce.reduce_max, x, axis=axis, keepdims=True)
+    finite = add(elementwise.isfinite, top, aval=ShapedArray(row.shape, dtypes.bool_))
+    # All -inf, or an inf: the sum of exponentials is 0 or inf then, not NaN.
+    top = add(elementwise.where, finite, top, 0.0)
+    shifted = add(elementwise.subtract, x, top, aval=x.aval)
+    total = add(reduce.reduce_sum, add(elementwise.exp, shifted, aval=x.aval), axis=axis, keepdims=True)
+    y = add(elementwise.add, add(elementwise.log, total), top)
+    return y if keepdims else add(shape.reshape, y, aval=node.results[0].aval, shape=node.results[0].shape)
+
+
+_RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {"logsumexp": _logsumexp}

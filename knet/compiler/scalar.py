@@ -1,0 +1,91 @@
+"""Scalar expressions of nodes in the C-family dialect that all backends' kernels share."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import dtypes
+from ..core.pointwise import Elementwise
+from .graph import Node, Value
+
+C_TYPES = {
+    "float32": "float", "float64": "double", "bool": "uint8_t",
+    "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t",
+    "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
+}  # fmt: skip
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+def c_type(dtype: Any) -> str:
+    """Type in memory."""
+    return C_TYPES[dtype.name]
+
+
+def register_type(dtype: Any) -> str:
+    """Type of a local variable: truth values are ints, which vectorise beside floats."""
+    return "int" if dtype == dtypes.bool_ else C_TYPES[dtype.name]
+
+
+def compute_dtype(node: Node) -> Any:
+    """The dtype in which an elementwise node's operands meet."""
+    free = node.op.free
+    return next(x.dtype for i, x in enumerate(node.operands) if type(x) is Value and i not in free)
+
+
+def printable(node: Node) -> bool:
+    """Whether a node is an elementwise operation, or a cast, that can be printed."""
+    avals = [x for x in node.operands if type(x) is Value]
+    if any(x.dtype.name not in C_TYPES for x in (*avals, *node.results)):
+        return False
+    if node.op.name == "cast":
+        return True
+    if not isinstance(node.op, Elementwise) or not node.op.c:
+        return False
+    # where(condition, 1.0, 0.0) of numbers: their dtype is not known from operands
+    return not all(i in node.op.free for i, x in enumerate(node.operands) if type(x) is Value)
+
+
+def expression(node: Node, operands: Sequence[str], text: Callable[[Elementwise, Any], str]) -> str:
+    """C expression of an elementwise node.
+
+    Args:
+      operands: C texts of its operands, numbers included.
+      text: a backend's expression of a primitive for a dtype, in the names of the primitive's operands.
+    """
+    if node.op.name == "cast":
+        return _cast(operands[0], node.operands[0].dtype, node.results[0].dtype)  # type: ignore[union-attr]
+    names = dict(zip(node.op.argnames, operands, strict=True))
+    return _NAME.sub(lambda match: names.get(match.group(), match.group()), text(node.op, compute_dtype(node)))
+
+
+def _cast(x: str, old: Any, new: Any) -> str:
+    if new == dtypes.bool_:
+        return f"({x} != 0)"
+    return f"({c_type(new)}){x}"
+
+
+def literal(value: Any, dtype: Any) -> str:
+    """C text of a Python number in a dtype."""
+    if dtype == dtypes.bool_:
+        return "1" if value else "0"
+    if dtype.kind in "iu":
+        number = int(np.asarray(value).astype(dtype))
+        suffix = "u" if dtype.kind == "u" else ""
+        wide = "LL" if dtype.itemsize == 8 else ""
+        if number == -(2**63):
+            return "(-9223372036854775807LL - 1)"
+        return f"({number}{suffix}{wide})"
+    with np.errstate(over="ignore"):
+        number = float(np.asarray(value, np.float64).astype(dtype))
+    if math.isnan(number):
+        return '__builtin_nanf("")' if dtype == dtypes.float32 else '__builtin_nan("")'
+    if math.isinf(number):
+        return ("-" if number < 0 else "") + ("__builtin_inff()" if dtype == dtypes.float32 else "__builtin_inf()")
+    text = np.format_float_scientific(np.float32(number) if dtype == dtypes.float32 else number, unique=True, trim="0")
+    return f"({text}{'f' if dtype == dtypes.float32 else ''})"
