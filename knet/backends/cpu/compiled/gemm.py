@@ -27,7 +27,9 @@ PREAMBLE = Path(__file__).with_name("gemm.c").read_text()
 """C text that a program with kernels of this module includes once, before them."""
 
 LANES = 16  # floats of the widest vector; panels of B are multiples of it on every machine
-KC = 384  # most steps along k for which a panel of B and a tile of A stay in the caches
+KC = 256  # most steps along k for which a panel of B and a tile of A stay in the caches
+LONG = 1024  # steps along k from which a product with few rows is split along it
+GROUP = 1 << 16  # floats of the panels that are packed together in a part of k
 BLOCK = 128  # rows of A (about) that are taken through all panels before the next
 
 
@@ -129,23 +131,33 @@ class _Generator:
         self.name, self.m, self.n, self.k, self.a, self.b, self.c = name, m, n, k, a, b, c
         self.batch, self.accumulate, self.threads, self.names = batch, accumulate, threads, names
         self.items = math.prod(batch)
-        self.nv = _vectors(n)
-        self.width = LANES * self.nv  # floats of a panel of B
-        self.panels = max(1, _ceil(n, self.width))
+        self._divide_columns()
         self.way = self._way()
+        self.swapped = self.way == "split" and not b.transposed and _idle(m) < _idle(n)
+        if self.swapped:  # C^T = B^T A leaves fewer lanes idle; the second phase transposes
+            self.m, self.n, self.a, self.b, self.names = n, m, _flipped(b), _flipped(a), ("b", "a")
+            self._divide_columns()
+            m, n = n, m
         self.packs_b = self._packs_b()
         self.packs_a = self._packs_a()
         blocks = max(1, _ceil(k, KC))
         self.kc = max(1, _ceil(k, blocks))
         self.heights = _heights(m, self.nv, threads if self.way == "rows" and self.items == 1 else 1)
-        self.mc = self.heights[0] * max(1, BLOCK // self.heights[0])
+        tiles = _ceil(m, self.heights[0]) if self.way == "split" else BLOCK // self.heights[0]
+        self.mc = self.heights[0] * max(1, tiles)
+
+    def _divide_columns(self) -> None:
+        """Panels of columns."""
+        self.nv = _vectors(self.n)
+        self.width = LANES * self.nv  # floats of a panel of B
+        self.panels = _ceil(self.n, self.width)
 
     def _way(self) -> str:
         """How the work is divided."""
         m, n, k, threads = self.m, self.n, self.k, self.threads
         if not self.a.transposed and self.b.transposed and (m <= 8 or n == 1 or (n < 8 and k >= 64)):
             return "dots"
-        if self.items == 1 and self.a.transposed and k >= 4096 and m <= 512:
+        if self.items == 1 and self.a.transposed and k >= LONG and m <= 512:
             return "split"
         if self.items == 1 and m <= 32 and not self.b.transposed and self.panels >= threads:
             return "columns"
@@ -258,7 +270,11 @@ class _Generator:
             at = f"a + p * {self.a.ld}L + i" if self.a.transposed else f"a + i * {self.a.ld}L + p"
             pack = f"      const float *x = {at};\n"
         if just_in_time:
-            panel = f"        float *y = pack + {self._pack_floats()};\n        {self._pack_panel('y', 'p', 'kc')};\n"
+            group = self._group()
+            panel = (
+                f"        float *y = pack + {self._pack_floats()} + (j - j0) % {group} * kc * {width};\n"
+                f"        if ((j - j0) % {group} == 0) {self._pack_group('y', f'GEMM_MIN({group}, j1 - j)')};\n"
+            )
         elif self.packs_b:
             panel = f"        const float *y = b + (j * {self.k}L + p) * {width};\n"
         else:
@@ -282,6 +298,23 @@ class _Generator:
             at = f"b + j * {self.width * self.b.ld}L + {p}"
             return f"gemm_panel({at}, {self.b.ld}, {cols}, {steps}, {to}, {self.width})"
         return f"gemm_copy(b + {p} * {self.b.ld}L + j * {self.width}, {self.b.ld}, {steps}, {cols}, {to}, {self.width})"
+
+    def _group(self) -> int:
+        """Panels that are packed together, so that rows of B are read in long pieces."""
+        return min(max(self.panels, 1), max(1, GROUP // (self.kc * self.width)))
+
+    def _pack_group(self, to: str, count: str) -> str:
+        """C statement that packs panels from j on, of kc steps from p on."""
+        if self.b.transposed:
+            return (
+                f"for (long g = 0, h = j; g < {count}; g++) {{ long j = h + g; "
+                f"{self._pack_panel(f'{to} + g * kc * {self.width}', 'p', 'kc')}; }}"
+            )
+        cols = f"GEMM_MIN({count} * {self.width}, {self.n} - j * {self.width})"
+        return (
+            f"gemm_spread(b + p * {self.b.ld}L + j * {self.width}, {self.b.ld}, kc, {cols}, {to}, {self.width}, "
+            f"kc * {self.width})"
+        )
 
     def _pack_floats(self) -> int:
         """Floats of the scratch that a packed block of A takes."""
@@ -379,26 +412,37 @@ class _Generator:
         """Units are parts of k, each with sums of its own; a second phase adds them up in order."""
         name, m, n, (a, b) = self.name, self.m, self.n, self.names
         parts, ld = max(1, self.threads), self._ldc()
-        steps = _ceil(self.k, parts)
+        steps, size = _ceil(self.k, parts), m * ld
         body += self._function(
             "parts",
-            f"  for (long u = lo; u < hi; u++)\n    {name}_block({a}, {b}, (float *)shared + u * {m * ld}L, (float *)own, "
+            f"  for (long u = lo; u < hi; u++)\n    {name}_block({a}, {b}, (float *)shared + u * {size}L, (float *)own, "
             f"0, {m}, 0, {self.panels}, u * {steps}L, GEMM_MIN({self.k}, (u + 1) * {steps}L), 0);\n",
         )
-        add = "y[j] + s" if self.accumulate else "s"
+        if self.swapped:  # from here on in the terms of C again
+            m, n = n, m
+            at = f"j * {ld}L + i"
+        else:
+            at = f"i * {ld}L + j"
+        total = "".join(f" + x[{u * size}L + {at}]" for u in range(1, parts))
+        target = f"c[i * {self.c.ld}L + j]"
+        loops = f"for (long i = lo; i < hi; i++)\n    for (long j = 0; j < {n}; j++)"
+        if self.swapped:  # 16 columns of the sums at a time, so that they are read by whole lines
+            loops = (
+                f"for (long i0 = lo; i0 < hi; i0 += {LANES})\n    for (long j = 0; j < {n}; j++)\n"
+                f"      for (long i = i0; i < GEMM_MIN(hi, i0 + {LANES}); i++)"
+            )
         body += self._function(
             "combine",
-            f"  for (long i = lo; i < hi; i++) {{\n    const float *x = (float *)shared + i * {ld}L;\n"
-            f"    float *y = c + i * {self.c.ld}L;\n    for (long j = 0; j < {n}; j++) {{\n      float s = x[j];\n"
-            f"      for (long u = 1; u < {parts}; u++) s += x[u * {m * ld}L + j];\n      y[j] = {add};\n    }}\n  }}\n",
+            f"  const float *x = (float *)shared;\n  {loops} {target} {'+=' if self.accumulate else '='} "
+            f"x[{at}]{total};\n",
         )
         reads = (2,) if self.accumulate else ()
         phases = (
             Phase(f"{name}_parts", parts, (0, 1)),
-            Phase(f"{name}_combine", m, reads, (2,), (2,) if self.c.ld == n else ()),
+            Phase(f"{name}_combine", m, reads, (2,), (2,) if self.c.ld == n else (), LANES if self.swapped else 1),
         )
-        own = self._pack_floats() + (self.kc * self.width if self.packs_b else 0)
-        return Kernel(body, phases, 4 * parts * m * ld, 4 * own)
+        own = self._pack_floats() + (self._group() * self.kc * self.width if self.packs_b else 0)
+        return Kernel(body, phases, 4 * parts * size, 4 * own)
 
     def _dots(self) -> Kernel:
         """Units are rows of C where there are many, else columns."""
@@ -449,6 +493,12 @@ class _Generator:
             f"static __attribute__((noinline)) void {self.name}_d{u}x{v}(const float *a, const float *b, float *c) "
             f"{{ gemm_dot({r}, {s}, {self.k}, a, {self.a.ld}, b, {self.b.ld}, c, {self.c.ld}, {add}); }}\n"
         )
+
+
+def _idle(n: int) -> float:
+    """Share of the lanes that stay idle where n columns are divided into panels."""
+    width = LANES * _vectors(n)
+    return 1 - n / max(1, _ceil(n, width) * width)
 
 
 def _vectors(n: int) -> int:
