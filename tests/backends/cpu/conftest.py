@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
 import subprocess
@@ -47,7 +48,9 @@ class Program:
         text = [preamble, *(kernel.source for kernel in kernels)]
         for kernel in kernels:
             for phase in kernel.phases:
-                text.append(f"__typeof__(&{phase.function}) entry_{phase.function}(void) {{ return {phase.function}; }}\n")
+                text.append(
+                    f"__typeof__(&{phase.function}) entry_{phase.function}(void) {{ return {phase.function}; }}\n"
+                )
         source = directory / "kernels.c"
         source.write_text("".join(text))
         library = directory / "kernels.so"
@@ -64,9 +67,11 @@ class Program:
             entry = getattr(self.library, f"entry_{phase.function}")
             entry.restype = ctypes.c_void_p
             pointers = [ctypes.c_void_p] * (len(arrays) + 2)
-            function = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)(entry())
+            function = ctypes.CFUNCTYPE(None, *pointers, ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)(
+                entry()
+            )
             bounds = [0, phase.units] if runs is None else runs(phase)
-            for lo, hi in zip(bounds, bounds[1:]):
+            for lo, hi in itertools.pairwise(bounds):
                 address = [x.ctypes.data for x in (*arrays, shared.array, own.array)]
                 function(*address, lo, hi, 0, 1)
         assert shared.intact() and own.intact()
