@@ -100,7 +100,7 @@ class _Source(Plan):
 
     def _tiles(self) -> Iterator[str]:
         """Register tiles and the loop over the rows of a block; for 32 vector registers, and for 16."""
-        yield "#if GEMM_W == 16\n"
+        yield "\n#if GEMM_W == 16\n"
         yield from self._tiles_of(self.heights, self.nv)
         yield "#else\n"
         yield from self._tiles_of((6, 2, 1), 2)
