@@ -135,7 +135,7 @@ def product_tile(
             for i, j in accumulators
         )
     return f"""
-static void {name}(const float *x, long x_step, const float *w, float *y, const int *taps, long count)
+static __attribute__((noinline)) void {name}(const float *x, long x_step, const float *w, float *y, const int *taps, long count)
 {{
 {vector} {zeros};
 for (long r = 0; r < {steps}; r++, x += x_step, w += {w_step})

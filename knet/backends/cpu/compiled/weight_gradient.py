@@ -272,7 +272,7 @@ def dot_product_tile(name: str, m: int, t: int, lanes: int, pixels: int) -> str:
     ragged = ragged.replace("+ p); a", f"+ p); b = KNET_KEEP({lanes}, b); a")
     stores = "\n".join(f"*({vector} *)(acc + {(i * t + k) * lanes}) = a{i}_{k};" for i, k in sums)
     return f"""
-static void {name}(const float *x, const float *g, float *acc, const int *taps, long count)
+static __attribute__((noinline)) void {name}(const float *x, const float *g, float *acc, const int *taps, long count)
 {{
 {vector} {declare};
 const float {pointers};
@@ -306,7 +306,7 @@ def broadcast_tile(
     )
     stores = "\n".join(f"*({vector} *)(acc + {(i * v + j) * lanes}) = a{i}_{j};" for i, j in sums)
     return f"""
-static void {name}(const float *x, const float *g, float *acc, const int *begins, long rows)
+static __attribute__((noinline)) void {name}(const float *x, const float *g, float *acc, const int *begins, long rows)
 {{
 {vector} {declare};
 const long {begins};
