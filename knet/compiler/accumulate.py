@@ -22,7 +22,7 @@ def is_sum(loop: Loop, carried: Carried) -> bool:
 
 
 def hoist_sums(loop: Loop, builder: Builder) -> list[Callable[[], None]]:
-    """Take terms out of the carry that can be summed behind the loop; the functions returned do that, once it stands."""
+    """Take terms out of the carry that can be summed behind the loop; the functions returned do so, once it stands."""
     finish = []
     # Products first: what they stack costs the sums over it nothing more.
     for pattern in (_product, _rows, _reduction):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from ..core import ShapedArray, as_array
 from ..core.batch import BatchTrace, BatchTracer
 from ..core.custom import Call
 from ..core.forward import JVPTrace
-from ..core.ops import creation, elementwise
+from ..core.ops import elementwise
 from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
 from .derived import batch, linearized, pulled, push_forward
@@ -31,7 +31,7 @@ class SwitchCall(Call):
         super().__init__("switch", self.execute)
         self.branches = tuple(branches)
 
-    params: dict[str, Any] = {}
+    params: ClassVar[dict[str, Any]] = {}
 
     @property
     def graphs(self) -> tuple[Graph, ...]:

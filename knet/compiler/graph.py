@@ -94,7 +94,7 @@ class Graph:
 
 
 def extract(name: str, inputs: Sequence[Value], nodes: Iterable[Node], outputs: Sequence[Any], known: Any) -> Graph:
-    """Part of a graph as a graph: new inputs stand for ``inputs``; ``known`` has the constants that the nodes may use."""
+    """Part of a graph as a graph: new inputs stand for ``inputs``; ``known`` has the constants that nodes may use."""
     part = Graph(name)
     part.constants = dict(known)
     builder = Builder(part)

@@ -10,7 +10,7 @@ from .graph import Builder, Graph, Node, Value
 
 
 def is_scan(node: Node) -> bool:
-    """Whether a node is a :class:`~.scan.ScanCall` (which, since it optimises its body to run it, needs this module)."""
+    """Whether a node is a :class:`~.scan.ScanCall` (which needs this module to run: its body is optimised)."""
     return node.op.name == "scan"
 
 
@@ -89,7 +89,8 @@ class Loop:
             if not all(y in values for y in node.results):
                 rewrite.copy(node)
         self.nodes = rewrite.graph.nodes
-        for part in (*self.carry, *self.ys):
+        parts: list[Any] = [*self.carry, *self.ys]
+        for part in parts:
             part.out = rewrite.operand(part.out)
 
     def build(self, builder: Builder) -> None:
@@ -104,4 +105,5 @@ class Loop:
         call = self.call.around(body, len(self.consts), len(self.carry))
         operands = [*self.consts.values(), *(c.start for c in self.carry), *self.xs.values()]
         node = builder.add(call, [builder.operand(x) for x in operands], call.params, call.avals)
-        builder.replaced.update(zip((part.result for part in (*self.carry, *self.ys)), node.results))
+        parts: list[Any] = [*self.carry, *self.ys]
+        builder.replaced.update(zip((part.result for part in parts), node.results))

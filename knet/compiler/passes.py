@@ -15,8 +15,8 @@ from ..core.custom import Call
 from ..core.device import as_array, from_numpy
 from .graph import Builder, Graph, Node, Value
 from .hoist import hoist
-from .trim import trim
 from .simplify import simplify
+from .trim import trim
 
 _SMALL = 1 << 12  # elements; larger results of constants are computed by the program, not kept with it
 

@@ -105,14 +105,14 @@ class ScanCall(Call):
 
     def pushed(self, trace: JVPTrace, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         present = [t is not None for t in tangents]
-        consts, carry, xs = self.split(present)
-        carry = grown(carry, lambda c: push_forward(self.body, (*consts, *c, *xs)).derived["used"][: self.carry])
+        consts, start, xs = self.split(present)
+        carry = grown(start, lambda c: push_forward(self.body, (*consts, *c, *xs)).derived["used"][: self.carry])
         graph = push_forward(self.body, (*consts, *carry, *xs))
         used = graph.derived["used"]
         count = len(self.body.outputs)
         primal_ins = self.split(graph.inputs[: len(present)])
-        tangent_ins = iter(graph.inputs[len(present) :])
-        tangent_ins = [[next(tangent_ins) for p in part if p] for part in (consts, carry, xs)]
+        rest = iter(graph.inputs[len(present) :])
+        tangent_ins = [[next(rest) for p in part if p] for part in (consts, carry, xs)]
         body = Graph(f"{graph.name}'s tangents")
         body.constants, body.nodes = dict(graph.constants), graph.nodes
         body.inputs = [x for p, t in zip(primal_ins, tangent_ins) for x in (*p, *t)]
@@ -131,16 +131,16 @@ class ScanCall(Call):
         return outs, pushed + [next(results) if u else None for u in used[self.carry :]]
 
     def mapped(self, trace: BatchTrace, values: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
-        consts, carry, xs = self.split(batched)
+        consts, start, xs = self.split(batched)
         ys = (False,) * (len(self.body.outputs) - self.carry)
 
         def outputs(c: Sequence[bool]) -> Graph:
             return batch(self.body, (*consts, *c, *xs), trace.size, (*c, *ys))
 
-        carry = grown(carry, lambda c: outputs(c).derived["used"][: self.carry])
+        carry = grown(start, lambda c: outputs(c).derived["used"][: self.carry])
         body = outputs(carry)
         a, b, x = self.split(values)
-        b = whole(trace, b, self.split(batched)[1], carry)
+        b = whole(trace, b, start, carry)
         x = [from_front(v, 1) if m else v for v, m in zip(x, xs)]
         results = self.with_graphs([body])([*a, *b, *x])
         used = body.derived["used"]

@@ -190,7 +190,9 @@ def scan(
 
 def _pair(result: Any) -> Any:
     if not (isinstance(result, tuple) and len(result) == 2):
-        raise errors.tree_mismatch("scan: the result of f", type(result).__name__, "a pair (carry, y)", "return carry, y")
+        raise errors.tree_mismatch(
+            "scan: the result of f", type(result).__name__, "a pair (carry, y)", "return carry, y"
+        )
     return result
 
 

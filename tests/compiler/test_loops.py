@@ -244,7 +244,7 @@ def test_a_loop_whose_end_depends_on_data():
         return knet.while_loop(close, lambda c: (0.5 * (c[0] + x / c[0]), c[1] + 1), (x, 0))
 
     root, steps = jit(newton)(f64(2.0)[0])
-    assert_close(root, f64(2.0 ** 0.5)[0], rtol=1e-14)
+    assert_close(root, f64(2.0**0.5)[0], rtol=1e-14)
     assert int(steps) == int(newton(f64(2.0)[0])[1]) > 3
     assert_close(jit(lambda x: jvp(lambda x: newton(x)[0], (x,), (ONE,))[1])(ONE * 2), ONE * 0.5 / 2**0.5, rtol=1e-12)
     roots, steps = jit(vmap(newton))(f64(1.0, 2.0, 900.0))
