@@ -12,6 +12,7 @@ from ....compiler.graph import Graph
 from ....compiler.layout import Buffer, Ref
 from ....compiler.scalar import c_type
 from ....core.array import DeviceArray
+from ....core.custom import Call as GraphsCall
 from . import gemm, scalar, tiles, toolchain
 from .lower import Lowering
 from .schedule import Call, HostCall, Plan, schedule
@@ -90,8 +91,12 @@ class Compiled:
         operands = [
             DeviceArray(self._array(x, buffers), self.device) if isinstance(x, Ref) else x for x in call.operands
         ]
-        results = node.op(*operands, **node.params)
-        for ref, y in zip(call.results, results if node.op.multiple else (results,), strict=True):
+        if isinstance(node.op, GraphsCall):  # a loop or a branch, whose bodies have programs of their own
+            results = node.op(operands)
+        else:
+            results = node.op(*operands, **node.params)
+            results = results if node.op.multiple else (results,)
+        for ref, y in zip(call.results, results, strict=True):
             self._array(ref, buffers)[...] = y._host("a result")
 
     def _array(self, ref: Ref, buffers: list[Any]) -> Any:
