@@ -220,6 +220,21 @@ def _below_maximum(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     return s.make(ew.log, [total], aval)
 
 
+def _softmax(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
+    difference = made_by(operands[0], ew.subtract)
+    if difference is None or is_number(difference.operands[0]):
+        return None
+    x, y = difference.operands
+    moved = made_by(y, shape.reshape)
+    log = made_by(moved.operands[0] if moved else y, ew.log)
+    total = made_by(log.operands[0], reduce.reduce_sum) if log else None
+    e = made_by(total.operands[0], ew.exp) if total else None
+    if e is None or e.operands[0] is not x:
+        return None
+    divisor = s.make(shape.reshape, [log.operands[0]], y.aval, shape=y.shape)
+    return s.make(ew.divide, [e.results[0], divisor], aval)
+
+
 # --- arithmetic -------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +256,13 @@ def _plus_zero(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
         if is_number(y) and y == 0 and (aval.dtype.kind in "iu" or (isinstance(y, float) and math.copysign(1, y) < 0)):
             return same(x, aval)
     return None
+
+
+def _twice(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
+    x, y = operands
+    if x is not y or is_number(x) or aval.dtype.kind == "b":
+        return None
+    return s.make(ew.multiply, [x, 2], aval)
 
 
 def _minus_zero(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
@@ -335,10 +357,8 @@ def _minus_negative(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any
 
 def _small_power(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     x, n = operands
-    if is_number(x) or not is_number(n) or n not in (1, 2, 3, 4) or dtypes.kind(aval.dtype) == "c":
+    if is_number(x) or not is_number(n) or n not in (2, 3, 4) or dtypes.kind(aval.dtype) == "c":
         return None
-    if n == 1:
-        return same(x, aval)
     squared = s.make(ew.square, [x], aval)
     if n == 2:
         return squared
@@ -386,7 +406,7 @@ def _where(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     c, x, y = operands
     if type(x) is Value and x is y:
         return same(x, aval)
-    if n := made_by(c, ew.logical_not):
+    if n := made_by(c, ew.logical_not, ew.bitwise_invert):
         if n.operands[0].dtype == dtypes.bool_:
             return s.make(ew.where, [n.operands[0], y, x], aval)
     for i, side in ((1, x), (2, y)):
@@ -418,9 +438,11 @@ RULES = (
     *(Rule(f"whole {op.name} of reshape", (op.name,), _whole(op)) for op in _REDUCTIONS),
     Rule("sum of broadcast (rounds)", ("reduce_sum",), _sum_of_broadcast),
     Rule("logsumexp below the maximum (rounds)", ("logsumexp",), _below_maximum),
+    Rule("exp(x - log(sum of exp(x))) (rounds)", ("exp",), _softmax),
     Rule("x * 1", ("multiply",), _times_one),
     Rule("x / 1, x ** 1", ("divide", "power"), _right_one),
     Rule("x + -0.0, and of integers x + 0", ("add",), _plus_zero),
+    Rule("x + x", ("add",), _twice),
     Rule("x - 0", ("subtract",), _minus_zero),
     Rule("(x * a) * b (rounds)", ("multiply",), _numbers_together),
     Rule("x / 2, (x * a) / b (rounds)", ("divide",), _divided_numbers_together),

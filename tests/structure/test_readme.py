@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import knet.numpy as knp
 from knet import nn, optim, random, testing
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("CONTRIBUTING.md", "docs/extending.md", "knet/core/README.md")
+PROGRAMS = ("CONTRIBUTING.md", "docs/extending.md", "docs/jit.md", "knet/core/README.md", "knet/compiler/README.md")
 PAGES = ("README.md", "CHANGELOG.md", "benchmarks/README.md", *PROGRAMS)
 NAMESPACES = {"knet": knet, "knp": knp, "nn": nn, "optim": optim, "random": random, "testing": testing}
 # The pages' programs run on 1500 small images, whatever data this machine has.
@@ -55,6 +56,13 @@ def test_the_readme_trains_a_network():
 @pytest.mark.parametrize("page", PROGRAMS)
 def test_the_pages_code_runs(page):
     run_blocks(page)
+
+
+def test_the_compilers_page_shows_the_graphs_that_its_code_prints():
+    shown = re.findall(r"^ *```text\n(.*?)^ *```$", text_of("knet/compiler/README.md"), re.MULTILINE | re.DOTALL)
+    printed = run_blocks("knet/compiler/README.md")
+    assert len(shown) == 2
+    assert "".join(map(textwrap.dedent, shown)) == printed
 
 
 def test_ci_types_the_two_commands_of_the_readme():
