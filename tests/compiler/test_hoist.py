@@ -82,7 +82,7 @@ def test_an_lstm_keeps_one_product_in_each_loop():
         (product,) = (n for n in loop.op.body.nodes if n.op.name == "matmul")
         assert product.operands[1].shape == weight  # h @ U, g @ U^T
         assert not {"reduce_sum", "put_add", "take"} & set(names(loop.op.body))
-    # Outside: projection, dense layer; gradients of the dense layer, of w, of u; cotangents of h and of the table's rows.
+    # Outside: projection, dense layer; gradients of its weights, of w, of u; cotangents of h and of the table's rows.
     products = [tuple(x.shape for x in n.operands) for n in graph.nodes if n.op.name == "matmul"]
     rows = 20 * 8
     assert sorted(products) == sorted([
@@ -219,7 +219,7 @@ def test_sums_over_steps_are_taken_behind_the_loop():
 
 def test_a_sum_that_is_looked_at_stays():
     f = lambda c, x: ((c[0] + x.T @ x, c[1] + c[0].sum()), None)  # noqa: E731
-    graph, (loop,) = scanned(f, (array(E, E), array()), array(T, B, E))
+    _, (loop,) = scanned(f, (array(E, E), array()), array(T, B, E))
     assert len(loop.op.body.outputs) == 2
     same(lambda c, xs: knet.scan(f, c, xs), (array(E, E), array()), array(T, B, E))
 
