@@ -108,6 +108,7 @@ from .statistics import *
 if _TYPE_CHECKING:
     from . import fft, linalg
     from .arrangement import *
+    from .at import *
     from .comparison import *
     from .covariance import *
     from .missing import *
@@ -131,8 +132,8 @@ __array_api_version__ = "2024.12"
 
 # What many programs do without is imported when one of its names is first used: it would double import knet's time.
 _LATER = (
-    "search", "arrangement", "comparison", "covariance", "missing", "order", "padding", "scatter", "segments", "signal",
-    "special",
+    "search", "arrangement", "at", "comparison", "covariance", "missing", "order", "padding", "scatter", "segments",
+    "signal", "special",
 )  # fmt: skip
 _EXTENSIONS = ("fft", "linalg")
 
