@@ -48,7 +48,7 @@ def index_get(x: Any, index: Any, /, *, mode: str = "raise", fill_value: Any = N
 
     Args:
       x: [...].
-      index: of any kind that ``x[...]`` takes; slices and masks are always inside, negative integers count from the end.
+      index: of any kind that ``x[...]`` takes; slices and masks are always inside, -1 is the last element.
       mode: "raise" or "promise_in_bounds": an error. "clip": the first or last element. "wrap": the remainder modulo
         the axis' size. "fill" or "drop": ``fill_value``.
       fill_value: by default NaN, the lowest integer (the highest of an unsigned type), or True.

@@ -93,7 +93,7 @@ def digitize(x: Any, bins: Any, /, right: bool = False) -> Array:
     Returns:
       int64 [...]; 0 below all bins, N above.
     """
-    x, bins = elementwise.meet(as_array(x), as_array(bins))
+    x, bins = elementwise.operands(x, bins)
     return ops.searchsorted(bins, x, right=not right)
 
 

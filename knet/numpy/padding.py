@@ -98,7 +98,7 @@ def _border(x: Array, axis: int, mode: str, width: int, value: Any, end: int) ->
     """The border at the start (end = 0) or at the end (1) of an axis."""
     shape = (*x.shape[:axis], width, *x.shape[axis + 1 :])
     if mode == "constant":
-        return broadcast_to(elementwise.cast(as_array(value), x.dtype), shape)
+        return broadcast_to(elementwise.as_dtype(value, x.dtype, x.device), shape)
     size = x.shape[axis]
     if mode == "linear_ramp":
         along = tuple(width if i == axis else 1 for i in range(x.ndim))

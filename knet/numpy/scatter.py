@@ -100,7 +100,7 @@ def histogram_bin_edges(x: Any, /, bins: Any = 10, range: Any = None) -> Array:
     low: Any
     high: Any
     if range is not None:
-        low, high = (elementwise.cast(as_array(v), x.dtype) for v in range)
+        low, high = (elementwise.as_dtype(v, x.dtype, x.device) for v in range)
     elif x.size:
         low, high = (f(x, axis=(0,), keepdims=False) for f in (reduce.reduce_min, reduce.reduce_max))
     else:

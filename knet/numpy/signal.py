@@ -102,6 +102,7 @@ def interp(x: Any, xp: Any, fp: Any, /, left: Any = None, right: Any = None, per
 
     Derivative: by x (the slope of the segment to the right at a point), xp and fp.
     """
+    x, xp = elementwise.operands(x, xp)
     x, xp, fp = (elementwise.cast(v, dtypes.to_float(v.dtype)) for v in map(as_array, (x, xp, fp)))
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise errors.shape_argument(
@@ -134,7 +135,7 @@ def interp(x: Any, xp: Any, fp: Any, /, left: Any = None, right: Any = None, per
 def ediff1d(x: Any, /, to_end: Any = None, to_begin: Any = None) -> Array:
     """Differences of neighbours of the flattened array, with ``to_begin`` in front and ``to_end`` behind."""
     x = ravel(as_array(x))
-    ends = [None if v is None else elementwise.cast(ravel(as_array(v)), x.dtype) for v in (to_begin, to_end)]
+    ends = [None if v is None else ravel(elementwise.as_dtype(v, x.dtype, x.device)) for v in (to_begin, to_end)]
     return concatenate([v for v in (ends[0], x[1:] - x[:-1], ends[1]) if v is not None])
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core import dtypes
 from ..core.array import Array
 from ..core.device import as_array
 from ..core.ops import elementwise
@@ -98,5 +99,8 @@ radians, degrees = deg2rad, rad2deg
 
 def heaviside(x: Any, at_zero: Any, /) -> Array:
     """Step: 0 below 0, 1 above, ``at_zero`` at 0, NaN for NaN. The derivative by x is 0."""
-    step = elementwise.where(elementwise.greater(x, 0), 1.0, elementwise.where(elementwise.isnan(x), math.nan, 0.0))
+    x, at_zero = elementwise.operands(x, at_zero)
+    x, at_zero = (elementwise.cast(v, dtypes.to_float(v.dtype)) for v in (x, at_zero))
+    x = elementwise.stop_gradient(x)
+    step = elementwise.where(elementwise.greater(x, 0), 1.0, elementwise.where(elementwise.less(x, 0), 0.0, x))
     return elementwise.where(elementwise.equal(x, 0), at_zero, step)

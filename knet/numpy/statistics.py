@@ -233,9 +233,9 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
     parts = [x]
     if prepend is not None:
-        parts.insert(0, _joined(prepend, one))
+        parts.insert(0, _joined(x, prepend, one))
     if append is not None:
-        parts.append(_joined(append, one))
+        parts.append(_joined(x, append, one))
     x = concatenate(parts, axis=axis) if len(parts) > 1 else x
     before = (slice(None),) * axis
     for _ in range(n):
@@ -244,6 +244,6 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     return x
 
 
-def _joined(part: Any, one: tuple[int, ...]) -> Array:
-    part = as_array(part)
+def _joined(x: Array, part: Any, one: tuple[int, ...]) -> Array:
+    part = elementwise.operands(x, part)[1]
     return part if part.ndim else broadcast_to(part, one)
