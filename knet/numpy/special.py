@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..core import dtypes
+from ..core import dtypes, errors
 from ..core.array import Array
 from ..core.device import as_array
 from ..core.ops import elementwise
@@ -19,6 +19,7 @@ from ..core.ops.special import (
     erfinv,
     exp2,
     expit,
+    exponent,
     fmax,
     fmin,
     fmod,
@@ -43,6 +44,7 @@ from ..core.ops.special import (
     xlogy,
     zeta,
 )
+from ..core.ops.special import ldexp as _ldexp
 
 __all__ = [
     "betaln",
@@ -58,6 +60,7 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "frexp",
     "gammainc",
     "gammaincc",
     "gammaln",
@@ -71,6 +74,7 @@ __all__ = [
     "j0",
     "j1",
     "jv",
+    "ldexp",
     "log_ndtr",
     "logit",
     "ndtr",
@@ -82,6 +86,29 @@ __all__ = [
     "xlogy",
     "zeta",
 ]
+
+
+def ldexp(x: Any, n: Any, /) -> Array:
+    """x 2 ** n, rounded once, for integers n; its derivative by x is 2 ** n. x, n: [...], they broadcast."""
+    x = as_array(x)
+    return _ldexp(elementwise.cast(x, dtypes.to_float(x.dtype)), as_array(n))
+
+
+def frexp(x: Any, /) -> tuple[Array, Array]:
+    """Mantissa m and exponent n of x = m 2 ** n, 0.5 <= |m| < 1; of 0, infinities and NaN themselves, and 0.
+
+    Args:
+      x: [...] real.
+
+    Returns:
+      m [...] of x's dtype, n [...] int32. The derivative of m is 2 ** -n, of n there is none.
+    """
+    x = as_array(x)
+    x = elementwise.cast(x, dtypes.to_float(x.dtype))
+    if dtypes.kind(x.dtype) == "c":
+        raise errors.unsupported_dtype("frexp", ("x",), (x,), "real numbers")
+    n = exponent(x)
+    return _ldexp(x, -n), n
 
 
 def deg2rad(x: Any, /) -> Array:

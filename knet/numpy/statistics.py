@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import ml_dtypes
 
 from ..core import dtypes, errors
 from ..core.array import Array
-from ..core.aval import size_of
+from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array
 from ..core.ops import elementwise, reduce
 from ..core.ops import shape as shape_ops
@@ -145,15 +148,46 @@ def count_nonzero(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Arr
     return sum(elementwise.not_equal(as_array(x), 0), axis, keepdims=keepdims)
 
 
-def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))) over axes, without overflow. Derivative: the softmax of x.
+def logsumexp(x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
+    """log(sum(b exp(x))) over axes, without overflow. Derivative: the softmax of x.
+
+    Args:
+      x: [...].
+      b: weights of any sign that broadcast against x, 1 by default; where one is 0, x does not count. Differentiable.
+      return_sign: return the logarithm of the sum's absolute value and the sum's sign. Otherwise the logarithm is NaN
+        for a sum below 0.
 
     Raises:
       ShapeError: an axis without elements.
     """
+    if b is not None or return_sign:
+        return _weighted_logsumexp(x, 1.0 if b is None else b, axis, keepdims, return_sign)
     x = as_array(x)
     x = elementwise.cast(x, dtypes.to_float(x.dtype))
     return reduce.reduce_logsumexp(x, axis=canonical_axes(axis, x.ndim, "logsumexp"), keepdims=keepdims)
+
+
+def _weighted_logsumexp(x: Any, b: Any, axis: Any, keepdims: bool, return_sign: bool) -> Any:
+    x, b = elementwise.operands(x, b)
+    x, b = (elementwise.cast(v, dtypes.to_float(v.dtype)) for v in (x, b))
+    shape = broadcast_shapes(x.shape, b.shape)
+    if shape is None:
+        raise errors.broadcast("logsumexp", ("x", "b"), (x, b))
+    x, b = broadcast_to(x, shape), broadcast_to(b, shape)
+    axes = canonical_axes(axis, x.ndim, "logsumexp")
+    none = elementwise.equal(b, 0)
+    largest = elementwise.where(none, -math.inf, elementwise.stop_gradient(x))
+    largest = reduce.reduce_max(largest, axis=axes, keepdims=True)
+    largest = elementwise.where(elementwise.isfinite(largest), largest, 0.0)
+    shifted = x - largest
+    # A power that does not count stays finite, so that 0 times it is 0; the derivative by its weight is the power.
+    limit = math.log(float(ml_dtypes.finfo(x.dtype).max)) - 1
+    shifted = elementwise.where(none, elementwise.minimum(shifted, limit), shifted)
+    total = reduce.reduce_sum(b * elementwise.exp(shifted), axis=axes, keepdims=keepdims)
+    largest = largest if keepdims else shape_ops.reshape(largest, shape=total.shape)
+    if return_sign:
+        return elementwise.log(elementwise.abs(total)) + largest, elementwise.sign(total)
+    return elementwise.log(total) + largest
 
 
 def _arg(op: Any, x: Any, axis: int | None, keepdims: bool) -> Array:
