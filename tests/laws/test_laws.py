@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalog import COMPLEXES, FLOATS, ROWS, RULE, ZERO, Draw, assert_within_ulp, each, from_reals, in_reals
+from catalog import COMPLEXES, FLOATS, ROWS, RULE, ZERO, Draw, assert_within_ulp, aval, each, from_reals, in_reals
 
 import knet
 import knet.numpy as knp
@@ -120,6 +120,17 @@ def subjects_of(name: str, dtype: Any = None) -> list[Subject]:
             subject = dataclasses.replace(subject, moving=())
         found.append(subject)
     return found
+
+
+# What complex numbers are put together from parts with, and taken apart: their laws see a wrong rule of these, too.
+OF_PARTS = ("add", "multiply", "real", "imag")
+
+
+def has_complex_numbers(name: str) -> bool:
+    """Whether operands or results of the primitive are complex."""
+    case, dtype = ROWS[name].cases[0], ROWS[name].dtypes[-1]
+    arrays = case.draw(dtype, name)
+    return any(x.dtype.kind == "c" for x in (*arrays, *each(aval(ROWS[name], arrays, case.params))))
 
 
 def doubles(subjects: Sequence[Subject]) -> list[Subject]:
