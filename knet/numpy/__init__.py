@@ -117,6 +117,7 @@ if _TYPE_CHECKING:
     from .scatter import *
     from .search import *
     from .segments import *
+    from .shorthands import *
     from .signal import *
     from .special import *
 
@@ -125,6 +126,9 @@ arccos, arcsin, arctan, arctan2 = acos, asin, atan, atan2
 arccosh, arcsinh, arctanh = acosh, asinh, atanh
 true_divide, absolute, mod = divide, abs, remainder
 conjugate = conj
+invert = bitwise_not = bitwise_invert
+left_shift, right_shift = bitwise_left_shift, bitwise_right_shift
+around = round
 
 pi, e, inf, nan, newaxis = _math.pi, _math.e, _math.inf, _math.nan, None
 
@@ -133,7 +137,7 @@ __array_api_version__ = "2024.12"
 # What many programs do without is imported when one of its names is first used: it would double import knet's time.
 _LATER = (
     "search", "arrangement", "at", "comparison", "covariance", "missing", "order", "padding", "scatter", "segments",
-    "signal", "special",
+    "shorthands", "signal", "special",
 )  # fmt: skip
 _EXTENSIONS = ("fft", "linalg")
 
