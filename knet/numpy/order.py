@@ -180,7 +180,7 @@ def _quantile(where: str, x: Any, q: Any, axis: Any, keepdims: bool, method: str
     place = level * count + (alpha + level * (1 - alpha - beta)) - 1
     place = elementwise.maximum(elementwise.minimum(place, count - 1), 0.0)
     below = elementwise.floor(place)
-    fraction = place - below
+    fraction: Any = place - below
     if method == "nearest":
         below, fraction = elementwise.rint(place), None
     elif method == "lower":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, overload
 
 import ml_dtypes
 
@@ -148,6 +148,14 @@ def count_nonzero(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Arr
     return sum(elementwise.not_equal(as_array(x), 0), axis, keepdims=keepdims)
 
 
+@overload
+def logsumexp(
+    x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: Literal[False] = False
+) -> Array: ...
+@overload
+def logsumexp(
+    x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: Literal[True]
+) -> tuple[Array, Array]: ...
 def logsumexp(x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
     """log(sum(b exp(x))) over axes, without overflow. Derivative: the softmax of x.
 
