@@ -19,9 +19,9 @@ from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
 from . import scalar, windows
 from .kernel import Kernel
+from .loops import Carry, Loop, Slide
 from .nest import nest
 from .products import product
-from .loops import Carry, Loop, Slide
 from .schedule import HostCall, Item, Launch
 
 Generated = tuple[Kernel, list[Ref], float]
