@@ -8,8 +8,8 @@ import pytest
 import knet
 import knet.numpy as knp
 from knet.compiler import passes, simplify
-from knet.compiler.trim import trim
 from knet.compiler.graph import Value
+from knet.compiler.trim import trim
 
 inf, nan = np.inf, np.nan
 SPECIAL = knp.asarray([1.5, -2.0, 0.0, -0.0, inf, -inf, nan, 1e-40, 3e38], dtype="float32")
