@@ -19,9 +19,10 @@ class Buffer:
         buffer that a loop moves along).
       nbytes: its size.
       place: offset in the workspace, once planned.
+      shares: the input whose memory an output may be given, or None.
     """
 
-    __slots__ = ("dtype", "kind", "name", "nbytes", "number", "place")
+    __slots__ = ("dtype", "kind", "name", "nbytes", "number", "place", "shares")
 
     def __init__(self, kind: str, number: int, nbytes: int, dtype: Any) -> None:
         self.kind = kind
@@ -29,6 +30,7 @@ class Buffer:
         self.nbytes = nbytes
         self.dtype = dtype
         self.place = -1
+        self.shares: Buffer | None = None
         self.name = f"{kind}{number}"
 
     def __repr__(self) -> str:

@@ -70,7 +70,7 @@ class CPU:
         """Program of a graph (see knet.compiler.execute), or None where there is no C compiler."""
         from .compiled import program  # deferred: what jit needs costs import time, and eager programs need it not
 
-        return program.compile(graph, device, donated)
+        return program.compile_graph(graph, device, donated)
 
 
 def _keep_freed_pages() -> None:

@@ -40,9 +40,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class Kernel:
-    """C source of a kernel's phases, and the bytes of scratch that they share or own one by one, aligned to 64."""
+    """C source of a kernel's phases, and the bytes of scratch that they share or own one by one, aligned to 64.
+
+    ``same``: pairs (input, output) that may share memory, because each element is read right before it is written.
+    """
 
     source: str
     phases: tuple[Phase, ...]
     shared: int = 0
     own: int = 0
+    same: tuple[tuple[int, int], ...] = ()

@@ -18,11 +18,11 @@ from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
 from . import scalar, windows
+from .items import HostCall, Item, Launch
 from .kernel import Kernel
 from .loops import Carry, Loop, Slide
 from .nest import nest
 from .products import product
-from .schedule import HostCall, Item, Launch
 
 Generated = tuple[Kernel, list[Ref], float]
 
@@ -221,11 +221,12 @@ class Lowering:
         """A loop whose steps are launches; False if NumPy is needed in it."""
         call = node.op
         loop = Loop(call.length, call.reverse, [], [], [], f"scan of {call.length} steps")
-        outer = [self.ref(x) if type(x) is Value else self.number(x, v) for x, v in zip(node.operands, call.body.inputs)]
+        pairs = zip(node.operands, call.body.inputs, strict=True)
+        outer = [self.ref(x) if type(x) is Value else self.number(x, v) for x, v in pairs]
         consts, starts, xs = call.split(outer)
         inner = [*consts]
         carries = []
-        for start, y, v in zip(starts, node.results, call.body.outputs):
+        for start, v in zip(starts, call.body.outputs):
             carry = Carry(self.shared, self.dense(start), v)
             carries.append(carry)
             inner.append(carry.current)

@@ -186,7 +186,7 @@ class Nest:
                 main,
                 Phase(f"{self.name}_add", 1, (), outs, divisible=False),
             ]
-        return Kernel(source, tuple(phases), shared=shared, own=self.own_bytes)
+        return Kernel(source, tuple(phases), shared=shared, own=self.own_bytes, same=self.same())
 
     def partial_phases(self, signature: str) -> tuple[str, str, int]:
         """Phases before and after: each thread clears its part, then one adds the parts; bytes of all parts."""
@@ -215,6 +215,19 @@ class Nest:
             f"static void {self.name}_add({signature}) {{\n" + "\n".join(combine) + "\n}\n",
             self.part_stride * self.threads,
         )
+
+    def same(self) -> tuple[tuple[int, int], ...]:
+        """Pairs (input, output) of a flat nest that lie alike: each point reads the one and then writes the other."""
+        if self.cluster.inner is not None:
+            return ()
+        pairs = []
+        for i, x in enumerate(self.inputs):
+            reads = [a for (node, k), a in self.reads.items() if node.operands[k] is x]
+            for j, (v, write) in enumerate(self.writes.items(), len(self.inputs)):
+                alike = all(a.strides == write.strides and a.dtype == write.dtype for a in reads)
+                if v not in self.partials and alike and write.ref.dense and self.refs[x].dense:
+                    pairs.append((i, j))
+        return tuple(pairs)
 
     def _by_rows(self, value: Value) -> bool:
         accesses = [a for (node, i), a in self.reads.items() if node.operands[i] is value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,19 +11,19 @@ import numpy as np
 
 from ....compiler.graph import Graph
 from ....compiler.layout import Buffer, Ref, nbytes_of
-from ....compiler.scalar import c_type
 from ....core.array import DeviceArray
 from ....core.primitive import Primitive
-from . import gemm, scalar, tiles, toolchain
+from . import toolchain
+from .donate import share
+from .emit import Places, text_of
+from .items import Group, HostCall, Item
 from .loops import Loop
 from .lower import Lowering, Shared
-from .schedule import Begin, Call, End, HostCall, Item, Plan, schedule
-from .team import HEADER, Program, default_threads
-
-PREAMBLE = scalar.INTEGER_HEADER + HEADER
+from .schedule import Plan, schedule
+from .team import Program, default_threads
 
 
-def compile(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
+def compile_graph(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
     """The program of an optimised graph; None where this machine or the graph allows none."""
     if toolchain.available() is not None:
         return None
@@ -41,13 +42,17 @@ class Compiled:
         if threads > 1 and sum(map(_work, lowering.items)) < _ALONE:  # a team costs more than it saves
             threads = 1
             lowering = _lowered(graph, threads)
+        self.shares = share(lowering.items, donated)
         self.plan: Plan = schedule(lowering.items, threads)
+        self.shared = lowering.shared
+        self.threads = threads
         self.constants = [np.array(a._host("a constant"), order="C") for a in lowering.shared.constants]
         self.outputs = [(y.shape, y.dtype) for y in graph.outputs]
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
-        self.source, segments = _print(self.plan, lowering.shared, _Places(self.inputs, len(self.constants), len(graph.outputs)))
+        self.places = Places(self.inputs, len(self.constants), len(graph.outputs))
+        self.source, segments = text_of(self.plan, lowering.shared, self.places)
         library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
@@ -65,6 +70,11 @@ class Compiled:
             elif not b.flags.c_contiguous:
                 buffers[i] = np.ascontiguousarray(b)
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
+        for j, i in self.shares.items():
+            b = buffers[i]
+            # Nobody else may hold the memory: the array, this list, the name b and the call make four references.
+            if b.base is None and sys.getrefcount(b) <= 4 and b.flags.writeable:
+                results[j] = b
         buffers += self.constants
         buffers += results
         if self.single is not None:
@@ -74,6 +84,28 @@ class Compiled:
                 self._run_pieces(buffers)
         device = self.device
         return [DeviceArray(y if y.ndim else y[()], device) for y in results]
+
+    def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[tuple[str, float]]:
+        """(what it computes, median seconds) of each group of calls, with a barrier before and after each.
+
+        Nothing is donated. Operations by NumPy are not measured.
+        """
+        places = Places(self.inputs, len(self.constants), len(self.outputs) + 1)
+        source, segments = text_of(self.plan, self.shared, places, timed=True)
+        library = toolchain.build(source, "profile")
+        seconds = np.zeros((repeats, len(self.plan.steps)))
+        buffers = [np.ascontiguousarray(x._buffer) for x in arrays] + self.constants
+        buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
+        workspace = np.empty(self.plan.workspace + 64, np.uint8)
+        workspace = workspace[-workspace.ctypes.data % 64 :]
+        for row in seconds:
+            for segment in segments:
+                if isinstance(segment, str):
+                    Program(library, segment, self.threads)([*buffers, row, workspace])
+                else:
+                    self._on_host(segment, [*buffers, workspace])
+        texts = [" + ".join(c.launch.text for c in s.calls) if isinstance(s, Group) else "" for s in self.plan.steps]
+        return [(text, t) for text, t in zip(texts, np.median(seconds, 0).tolist()) if text]
 
     def _run_pieces(self, buffers: list[Any]) -> None:
         """Pieces of C and operations of NumPy in turn."""
@@ -106,7 +138,7 @@ class Compiled:
         if buffer.kind == "work":
             flat = buffers[-1][buffer.place : buffer.place + buffer.nbytes].view(ref.dtype)
         else:
-            flat = buffers[_Places(self.inputs, len(self.constants), 0).number(buffer)].reshape(-1)
+            flat = buffers[self.places.number(buffer)].reshape(-1)
         strides = [s * size for s in ref.strides]
         return np.lib.stride_tricks.as_strided(flat[ref.offset :], ref.shape, strides)
 
@@ -133,105 +165,3 @@ def _texts(items: Sequence[Item], indent: str = "") -> Iterator[str]:
         yield indent + item.text
         if isinstance(item, Loop):
             yield from _texts(item.items, indent + "  ")
-
-
-class _Places:
-    """Numbers of buffers among those that a program is called with: inputs, constants, outputs, the workspace."""
-
-    def __init__(self, inputs: int, constants: int, outputs: int) -> None:
-        self.start = {"input": 0, "constant": inputs, "output": inputs + constants}
-        self.workspace = inputs + constants + outputs
-
-    def number(self, buffer: Buffer) -> int:
-        """Number of a buffer that Python allocates."""
-        return self.start[buffer.kind] + buffer.number
-
-    def pointer(self, buffer: Buffer) -> str:
-        """C text of a buffer's address."""
-        if buffer.kind == "moving":
-            return buffer.name
-        if buffer.kind == "work":
-            return f"((char *)b[{self.workspace}] + {buffer.place})"
-        return f"((char *)b[{self.number(buffer)}])"
-
-    def address(self, ref: Ref) -> str:
-        """C text of the address of a reference's first element."""
-        offset = ref.offset * ref.dtype.itemsize
-        return f"{self.pointer(ref.buffer)} + {offset}" if offset else self.pointer(ref.buffer)
-
-
-def _print(plan: Plan, shared: Shared, places: _Places) -> tuple[str, list[str | HostCall]]:
-    """The C text of all pieces, and the pieces in order: names of functions, and host calls."""
-    everything = "".join(shared.sources)
-    parts = [PREAMBLE]
-    parts += [text for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f")) if used in everything]
-    parts += shared.sources
-    segments: list[Any] = []
-    lines: list[str] = []
-
-    def finish() -> None:
-        if lines:
-            name = f"piece{len(segments)}"
-            body = "\n".join("    " + line for line in lines)
-            parts.append(f"void {name}(struct knet_team *team, int thread, void **b) {{\n{body}\n}}\n")
-            segments.append(name)
-            lines.clear()
-
-    for step in plan.steps:
-        if isinstance(step, HostCall):
-            finish()
-            segments.append(step)
-        elif isinstance(step, End):
-            lines += [*_handed_over(step.loop, places), "} }", "knet_barrier(team, thread);"]
-        elif isinstance(step, Begin):
-            lines += ["knet_barrier(team, thread);", "{", *_moving(step.loop, places)]
-        else:
-            if step.barrier and lines:
-                lines.append("knet_barrier(team, thread);")
-            lines.append(_call(step, shared.threads, places))
-    finish()
-    return "\n".join(parts), segments
-
-
-def _moving(loop: Loop, places: _Places) -> list[str]:
-    """C text of a loop's head: pointers before the first step, and what moves in each."""
-    lines = []
-    for carry in loop.carries:
-        lines.append(f"char *{carry.reading.name} = {places.address(carry.start)};")
-        first = "0" if carry.slide is not None else places.pointer(carry.places[0])
-        lines.append(f"char *{carry.writing.name} = {first};")
-    lines.append(f"for (long s = 0; s < {loop.length}; s++) {{")
-    lines.append(f"const long t = {f'{loop.length - 1} - s' if loop.reverse else 's'};")
-    for slide in loop.slides:
-        step = slide.whole.strides[0] * slide.whole.dtype.itemsize
-        lines.append(f"char *{slide.moving.name} = {places.address(slide.whole)} + t * {step}L; (void){slide.moving.name};")
-    lines += [f"{c.writing.name} = {c.slide.moving.name};" for c in loop.carries if c.slide is not None]
-    return lines
-
-
-def _handed_over(loop: Loop, places: _Places) -> list[str]:
-    """C text at the end of a step: what was written is read next."""
-    lines = []
-    for carry in loop.carries:
-        lines.append(f"{carry.reading.name} = {carry.writing.name};")
-        if carry.slide is None:
-            first, second = map(places.pointer, carry.places)
-            lines.append(f"{carry.writing.name} = {carry.writing.name} == {first} ? {second} : {first};")
-    return lines
-
-
-def _call(call: Call, threads: int, places: _Places) -> str:
-    launch, phase = call.launch, call.phase
-    operands = [f"({c_type(ref.dtype)} *)({places.address(ref)})" for ref in launch.operands]
-    shared = places.pointer(launch.shared) if launch.shared is not None else "0"
-    own = "0"
-    if launch.own is not None:
-        own = f"{places.pointer(launch.own)} + thread * {launch.own.nbytes // threads}L"
-    arguments = ", ".join([*operands, shared, own])
-    if call.alone:
-        return f"if (thread == 0) {phase.function}({arguments}, 0, {phase.units}, 0, 1);"
-    bounds = ", ".join(map(str, call.bounds))
-    return (
-        f"{{ static const long s[] = {{{bounds}}}; if (s[thread] < s[thread + 1])\n"
-        f"      {phase.function}({arguments}, s[thread], s[thread + 1], thread, {threads}); }}"
-    )

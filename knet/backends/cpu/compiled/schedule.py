@@ -1,91 +1,25 @@
-"""When each thread does what, and where: shares of the work, barriers, and places of buffers in the workspace.
+"""When each thread does what: shares of the work, an order of the calls, and groups of calls that share a cache.
 
-Every launch is a kernel with its operands. Its phases are run by all threads on their shares. A barrier is put in only
-where a thread would otherwise meet bytes that another one still writes or reads: the bytes that each thread touches are
-known, because units of work are equal slabs of the operands named in ``Phase.rows``.
+Each phase of a kernel is called by every thread on its share of the units. Packing goes to the front, sums of the
+threads' parts go to the back; what is left of consecutive calls often divides its work in the same way, each reading
+just the rows that the one before wrote. Such calls are a group: a thread takes a part of its rows through all of them
+before the next part, so that what one writes the next finds in the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from ....compiler.layout import Buffer, Ref
-from .kernel import Kernel, Phase
+from ....compiler.layout import Buffer
+from .barriers import add_barriers
+from .items import Begin, Call, End, Group, HostCall, Item, Step
+from .kernel import Phase
 from .loops import Loop
+from .memory import place
 
-_ALIGN = 64
 _SMALL = 1 << 14  # operations; less than that one thread does sooner than two meet
-
-
-@dataclass
-class Launch:
-    """A kernel and its operands (inputs, then outputs); ``work`` in operations, ``text`` says what it computes."""
-
-    kernel: Kernel
-    operands: list[Ref]
-    work: float
-    text: str
-    shared: Buffer | None = None
-    own: Buffer | None = None
-
-    @property
-    def buffers(self) -> Iterable[Buffer]:
-        yield from (ref.buffer for ref in self.operands)
-        if self.shared is not None:
-            yield self.shared
-        if self.own is not None:
-            yield self.own
-
-
-@dataclass
-class HostCall:
-    """An operation that NumPy does between two pieces of the program."""
-
-    node: Any
-    operands: list[Any]  # Ref, or a Python number
-    results: list[Ref]
-    text: str = ""
-
-    @property
-    def buffers(self) -> Iterable[Buffer]:
-        yield from (ref.buffer for ref in (*self.operands, *self.results) if isinstance(ref, Ref))
-
-
-@dataclass
-class Call:
-    """One phase of a launch, with the bounds of each thread's run."""
-
-    launch: Launch
-    phase: Phase
-    bounds: tuple[int, ...]
-    barrier: bool = False
-
-    @property
-    def alone(self) -> bool:
-        """Whether thread 0 does it all."""
-        return self.bounds[1] == self.phase.units
-
-
-@dataclass
-class Begin:
-    """The start of a loop's steps."""
-
-    loop: Loop
-
-    @property
-    def buffers(self) -> Iterable[Buffer]:
-        yield from self.loop.buffers
-
-
-@dataclass
-class End(Begin):
-    """The end of a loop's steps."""
-
-
-Item = Launch | HostCall | Loop
-Step = Call | HostCall | Begin | End
+_CACHE = 384 << 10  # bytes that a group's part may touch: some of a core's second cache
 
 
 @dataclass
@@ -96,6 +30,15 @@ class Plan:
     workspace: int = 0
 
 
+def schedule(items: Sequence[Item], threads: int) -> Plan:
+    """The program for a team."""
+    plan = Plan()
+    _flatten(items, threads, plan.steps)
+    plan.workspace = place(plan.steps)
+    add_barriers(plan.steps, threads)
+    return plan
+
+
 def bounds_of(phase: Phase, threads: int, small: bool) -> tuple[int, ...]:
     """Where each thread's run begins, and the end: equal shares, in whole grains."""
     if small or threads == 1:
@@ -104,189 +47,152 @@ def bounds_of(phase: Phase, threads: int, small: bool) -> tuple[int, ...]:
     return tuple(min(grains * t // threads * phase.grain, phase.units) for t in range(threads + 1))
 
 
-def schedule(items: Sequence[Item], threads: int) -> Plan:
-    """The program for a team."""
-    plan = Plan()
-    _flatten(items, threads, plan.steps)
-    plan.workspace = place(plan.steps)
-    _add_barriers(plan.steps, threads)
-    return plan
-
-
 def _flatten(items: Sequence[Item], threads: int, steps: list[Step]) -> None:
+    run: list[Call] = []  # calls with nothing else in between
+
+    def finish() -> None:
+        steps.extend(_grouped(_reordered(run)))
+        run.clear()
+
     for item in items:
         if isinstance(item, HostCall):
+            finish()
             steps.append(item)
         elif isinstance(item, Loop):
             inside: list[Step] = []
             _flatten(item.items, threads, inside)
-            early = [s for s in inside if isinstance(s, Call) and _invariant(s, item)]
-            steps += early
-            steps += [Begin(item), *(s for s in inside if not any(s is e for e in early)), End(item)]
+            run += [g.calls[0] for g in inside if isinstance(g, Group) and _invariant(g, item)]
+            finish()
+            rest = [s for s in inside if not (isinstance(s, Group) and _invariant(s, item))]
+            steps += [Begin(item), *rest, End(item)]
         else:
             small = item.work < _SMALL
-            steps += [Call(item, phase, bounds_of(phase, threads, small)) for phase in item.kernel.phases]
+            run += [Call(item, phase, bounds_of(phase, threads, small)) for phase in item.kernel.phases]
+    finish()
 
 
-def _invariant(call: Call, loop: Loop) -> bool:
-    """Whether a phase does the same in every step of a loop: it fills scratch from what does not change."""
-    phase = call.phase
-    if phase.writes or phase.private or not phase.reads:
+def _invariant(group: Group, loop: Loop) -> bool:
+    """Whether a call does the same in every step of a loop: it fills scratch from what does not change."""
+    call = group.calls[0]
+    if len(group.calls) > 1 or not call.scratch_only or call.phase.private or not call.phase.reads:
         return False
-    return all(call.launch.operands[i].buffer in loop.outer for i in phase.reads)
+    return all(ref.buffer in loop.outer for ref in call.reads)
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
+# --- order ------------------------------------------------------------------------------------------------------------
 
 
-def place(steps: Sequence[Step]) -> int:
-    """Give each work buffer an offset such that buffers alive at one time do not overlap; returns the bytes needed."""
-    first: dict[Buffer, int] = {}
-    last: dict[Buffer, int] = {}
-    open_: list[tuple[int, int]] = []  # loops around a step: their first step and the one after their last
-    ends = _ends(steps)
-    for i, step in enumerate(steps):
-        if isinstance(step, Begin):
-            open_.append((i, ends[i])) if not isinstance(step, End) else open_.pop()
-        for buffer in step.launch.buffers if isinstance(step, Call) else step.buffers:
-            if buffer.kind == "work":
-                first.setdefault(buffer, i)
-                last[buffer] = i
-                for start, end in open_:  # what comes from before a loop is needed until its end
-                    if first[buffer] <= start:
-                        last[buffer] = max(last[buffer], end)
-    # Large ones first: small ones fit into the gaps.
-    placed: list[Buffer] = []
-    total = 0
-    for buffer in sorted(first, key=lambda b: (-b.nbytes, first[b])):
-        taken = sorted(
-            (b.place, b.place + _rounded(b.nbytes))
-            for b in placed
-            if first[b] <= last[buffer] and first[buffer] <= last[b]
-        )
-        offset, size = 0, _rounded(buffer.nbytes)
-        for start, stop in taken:
-            if offset + size <= start:
-                break
-            offset = max(offset, stop)
-        buffer.place = offset
-        total = max(total, offset + size)
-        placed.append(buffer)
-    return total
+def _memory(buffer: Buffer) -> Buffer:
+    return buffer.shares or buffer
 
 
-def _ends(steps: Sequence[Step]) -> dict[int, int]:
-    """Number of the End step of each Begin step."""
-    ends: dict[int, int] = {}
-    stack: list[int] = []
-    for i, step in enumerate(steps):
-        if isinstance(step, End):
-            ends[stack.pop()] = i
-        elif isinstance(step, Begin):
-            stack.append(i)
-    return ends
-
-
-def _rounded(nbytes: int) -> int:
-    return -(-max(nbytes, 1) // _ALIGN) * _ALIGN
-
-
-# --- barriers ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Touch:
-    """Bytes that each thread reads or writes in one region."""
-
-    region: str
-    ranges: list[tuple[int, int]]  # by thread; empty where start >= stop
-    writes: bool
-
-
-def _region(buffer: Buffer) -> tuple[str, int]:
-    return ("work", buffer.place) if buffer.kind == "work" else (buffer.name, 0)
-
-
-def _touches(call: Call, threads: int) -> list[_Touch]:
-    result = []
-    phase, operands = call.phase, call.launch.operands
-    for i in (*phase.reads, *phase.writes):
-        ref = operands[i]
-        region, start = _region(ref.buffer)
-        size = ref.dtype.itemsize
-        low, high = _extent(ref)
-        ranges = []
-        for t in range(threads):
-            lo, hi = call.bounds[t], call.bounds[t + 1]
-            if lo >= hi:
-                ranges.append((0, 0))
-            elif i in phase.rows and phase.units:
-                slab = ref.size // phase.units
-                ranges.append((start + (low + lo * slab) * size, start + (low + hi * slab) * size))
-            else:
-                ranges.append((start + low * size, start + high * size))
-        result.append(_Touch(region, ranges, i in phase.writes))
-    for scratch, mine in ((call.launch.shared, phase.private), (call.launch.own, True)):
-        if scratch is not None:
-            region, start = _region(scratch)
-            part = scratch.nbytes // threads
-            parts = [(start + t * part, start + (t + 1) * part) if mine else (start, start + scratch.nbytes)
-                     for t in range(threads)]  # fmt: skip
-            ranges = [r if call.bounds[t] < call.bounds[t + 1] else (0, 0) for t, r in enumerate(parts)]
-            result.append(_Touch(region, ranges, True))
-    return result
-
-
-def _extent(ref: Ref) -> tuple[int, int]:
-    """First and one past the last element that a reference may touch."""
-    low = high = ref.offset
-    for n, step in zip(ref.shape, ref.strides, strict=True):
-        if step < 0:
-            low += (n - 1) * step
+def _reordered(calls: Sequence[Call]) -> list[Call]:
+    """Calls that only fill scratch as early as what they read allows, sums of parts as late as their readers allow."""
+    early: list[Call] = []
+    for call in calls:
+        if call.scratch_only and not (call.phase.private and call.phase.reads):
+            needed = {_memory(ref.buffer) for ref in call.reads}
+            place = len(early)
+            while place and not any(_memory(ref.buffer) in needed for ref in early[place - 1].writes):
+                place -= 1
+            early.insert(place, call)
         else:
-            high += (n - 1) * step
-    return low, high + 1
+            early.append(call)
+    late: list[Call] = []
+    for call in reversed(early):
+        if _is_sum(call):
+            written = {_memory(ref.buffer) for ref in call.writes}
+            place = len(late)  # late is backwards: its end comes first
+            while place and not written & _touched(late[place - 1]):
+                place -= 1
+            late.insert(place, call)
+        else:
+            late.append(call)
+    return late[::-1]
 
 
-def _meet(a: _Touch, b: _Touch) -> bool:
-    if a.region != b.region or not (a.writes or b.writes):
+def _is_sum(call: Call) -> bool:
+    """Whether a call adds up what the threads left in scratch."""
+    phases = call.launch.kernel.phases
+    return phases[-1] is call.phase and len(phases) > 1 and not call.phase.reads
+
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+def _grouped(calls: Sequence[Call]) -> list[Group]:
+    groups: list[Group] = []
+    for call in calls:
+        if groups and _joins(groups[-1], call):
+            _join(groups[-1], call)
+        else:
+            groups.append(Group([call], call.phase.units, call.bounds, call.phase.units))
+    for group in groups:
+        group.part = _part(group)
+    return groups
+
+
+def _joins(group: Group, call: Call) -> bool:
+    """Whether a call can follow on each part of a group's run."""
+    first = group.calls[0]
+    if call.alone or first.alone or not (call.phase.divisible and first.phase.divisible):
         return False
-    for s, (low, high) in enumerate(a.ranges):
-        for t, (start, stop) in enumerate(b.ranges):
-            if s != t and low < stop and start < high and low < high and start < stop:
-                return True
-    return False
+    few, many = sorted((group.units, call.phase.units))
+    if many % few or not _same_shares(group, call):
+        return False
+    for other in group.calls:
+        if other.launch is call.launch:
+            return False
+        mine, theirs = _aligned(call), _aligned(other)
+        for ref in other.writes:
+            key = _memory(ref.buffer)
+            if key in _touched(call) and not (key in mine and key in theirs):
+                return False
+        for ref in call.writes:
+            key = _memory(ref.buffer)
+            if key in _touched(other) and not (key in mine and key in theirs):
+                return False
+    return True
 
 
-def _add_barriers(steps: Sequence[Step], threads: int) -> None:
-    """Mark the calls before which all threads have to meet."""
-    ends = _ends(steps)
-    pending: list[_Touch] = []
+def _same_shares(group: Group, call: Call) -> bool:
+    return all(a * call.phase.units == b * group.units for a, b in zip(group.bounds, call.bounds, strict=True))
 
-    def walk(start: int, stop: int) -> None:
-        nonlocal pending
-        i = start
-        while i < stop:
-            step = steps[i]
-            if isinstance(step, HostCall):
-                pending = []
-            elif isinstance(step, End):
-                pass
-            elif isinstance(step, Begin):
-                pending = []  # threads meet before a loop and after it
-                walk(i + 1, ends[i])
-                # The next step meets what this one did; where a carry was written it is read then.
-                for touch in pending:
-                    touch.region = step.loop.next_region.get(touch.region, touch.region)
-                walk(i + 1, ends[i])
-                pending = []
-                i = ends[i]
-            else:
-                touches = _touches(step, threads)
-                step.barrier = step.barrier or any(_meet(p, t) for p in pending for t in touches)
-                if step.barrier:
-                    pending = []
-                pending += touches
-            i += 1
 
-    walk(0, len(steps))
+def _touched(call: Call) -> set[Buffer]:
+    return {_memory(ref.buffer) for ref in (*call.reads, *call.writes)}
+
+
+def _aligned(call: Call) -> set[Buffer]:
+    """Memory of which the call's unit u touches the u-th slab alone."""
+    rows = {_memory(call.launch.operands[i].buffer) for i in call.phase.rows}
+    others = {
+        _memory(call.launch.operands[i].buffer)
+        for i in (*call.phase.reads, *call.phase.writes)
+        if i not in call.phase.rows
+    }
+    return rows - others
+
+
+def _join(group: Group, call: Call) -> None:
+    group.calls.append(call)
+    if call.phase.units < group.units:
+        group.units, group.bounds = call.phase.units, call.bounds
+
+
+def _part(group: Group) -> int:
+    """Units of a part: as many as the cache holds, in whole grains."""
+    whole = max(b - a for a, b in zip(group.bounds, group.bounds[1:]))
+    if len(group.calls) == 1:
+        return max(whole, 1)
+    slabs = {
+        _memory(ref.buffer): ref.size * ref.dtype.itemsize / group.units
+        for call in group.calls
+        for i, ref in enumerate(call.launch.operands)
+        if i in call.phase.rows
+    }
+    part = max(1, int(_CACHE / max(1.0, sum(slabs.values()))))
+    grain = max((call.phase.grain for call in group.calls if call.phase.units == group.units), default=1)
+    if part > grain:
+        part -= part % grain
+    return max(1, min(part, whole))

@@ -1,0 +1,44 @@
+"""Donated inputs whose memory takes a result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ....compiler.layout import Buffer
+from .items import HostCall, Item, Launch
+from .loops import Loop
+
+
+def share(items: Sequence[Item], donated: Sequence[int]) -> dict[int, int]:
+    """Output -> the donated input in whose memory it may be written; buffers are marked so (``Buffer.shares``).
+
+    A result may take an input's place if the one launch that writes it reads each element right before, and nothing
+    reads the input later.
+    """
+    last_reader: dict[Buffer, int] = {}
+    writers: dict[Buffer, list[int]] = {}
+    for number, item in enumerate(items):
+        for buffer in item.buffers:
+            last_reader[buffer] = number
+        written: Sequence[Buffer] = ()
+        if isinstance(item, Launch):
+            outs = {i for phase in item.kernel.phases for i in phase.writes}
+            written = [item.operands[i].buffer for i in outs]
+        elif isinstance(item, (HostCall, Loop)):
+            written = list(item.buffers)
+        for buffer in written:
+            writers.setdefault(buffer, []).append(number)
+    shared: dict[int, int] = {}
+    free = set(donated)
+    for number, item in enumerate(items):
+        if not isinstance(item, Launch):
+            continue
+        for i, j in item.kernel.same:
+            x, y = item.operands[i].buffer, item.operands[j].buffer
+            if x.kind != "input" or y.kind != "output" or x.number not in free or y.shares is not None:
+                continue
+            if x.nbytes == y.nbytes and last_reader[x] == number and writers[y] == [number]:
+                y.shares = x
+                shared[y.number] = x.number
+                free.discard(x.number)
+    return shared
