@@ -94,8 +94,8 @@ class Compiled:
         if isinstance(node.op, GraphsCall):  # a loop or a branch, whose bodies have programs of their own
             results = node.op(operands)
         else:
-            results = node.op(*operands, **node.params)
-            results = results if node.op.multiple else (results,)
+            result = node.op(*operands, **node.params)
+            results = result if node.op.multiple else [result]
         for ref, y in zip(call.results, results, strict=True):
             self._array(ref, buffers)[...] = y._host("a result")
 
