@@ -64,7 +64,7 @@ def cases() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
     }
 
 
-def main(calls: int = 2000, repeats: int = 7) -> None:
+def main(calls: int = 500, repeats: int = 41) -> None:
     """Measure and print the table."""
     print(f"{'':17} {'Knet us':>8} {'NumPy us':>9} {'over':>7}")
     for name, pair in cases().items():

@@ -129,6 +129,35 @@ def probe(function: Any, example: tuple[Any, ...]) -> str | None:
     return "yes" if any(bool((g != 0).any()) for g in gradients) else "zero"
 
 
+def backends(function: Any) -> str:
+    """Where a function computes: on every backend, or wholly or in part on the host, which must know the values."""
+    if isinstance(function, Primitive):
+        found = kernels(function)
+        return f"all; kernels: {found}" if found else "all"
+    if derivative(function).startswith("none: it takes"):
+        return "all"
+    eager = False
+    for example in EXAMPLES:
+        arrays = [x for x in example if isinstance(x, np.ndarray)]
+
+        def call(*xs: Any, example: Any = example) -> Any:
+            given = iter(xs)
+            results = function(*[next(given) if isinstance(x, np.ndarray) else x for x in example])
+            return [y for y in knet.tree.leaves(results) if hasattr(y, "dtype")]
+
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                if not arrays or not call(*map(knp.asarray, arrays)):
+                    continue
+                eager = True
+                knet.eval_shape(call, *map(knp.asarray, arrays))
+        except Exception:  # the example does not suit the function, or the function needs values
+            continue
+        return "all"
+    return "all, by way of the host" if eager else "all"
+
+
 def first_line(value: Any) -> str:
     """First sentence of a docstring, fit for a table."""
     text = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
@@ -171,9 +200,9 @@ def page() -> str:
     rows = []
     for name, function in functions():
         if known[id(function)] != name:
-            rows.append((f"`{name}`", f"another name of `{known[id(function)]}`", standard(name), ""))
+            rows.append((f"`{name}`", f"another name of `{known[id(function)]}`", standard(name), "", ""))
             continue
-        rows.append((f"`{name}`", first_line(function), standard(name), derivative(function)))
+        rows.append((f"`{name}`", first_line(function), standard(name), derivative(function), backends(function)))
     lines = [
         "# Functions",
         "",
@@ -181,9 +210,12 @@ def page() -> str:
         "",
         "The functions of `knet.numpy`. *From* says whose name and meaning a function has: the Python array API "
         "standard 2024.12, NumPy, SciPy, or none of them. *Derivative* is `yes`, `zero` (the function is constant in "
-        "steps), or `none` with the reason, which is also what `NotDifferentiable` says.",
+        "steps), or `none` with the reason, which is also what `NotDifferentiable` says. *Backends*: a function "
+        "computes on `all` of them, as the primitives do that it is made of; `by way of the host` if it must know "
+        "values there, such as to size its result, so that it cannot stand within transformations that do not have "
+        "them. *Kernels* of a primitive are explained below.",
         "",
-        *table(("function", "what it is", "from", "derivative"), rows),
+        *table(("function", "what it is", "from", "derivative", "backends"), rows),
         "",
         "# Primitives",
         "",

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import knet
 
 SMOKE_TRAINING, SMOKE_TEST = 1000, 500  # images in a smoke run
+SMOKE_TEXT = 20000  # characters
 
 
 def parser(
@@ -38,10 +39,10 @@ def parser(
     rate = f"{lr}" if layers_lr is None else f"{lr}, with --layers {layers_lr}"
     p = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--layers", action="store_true", help="knet.nn layers and knet.optim, in place of from scratch")
-    p.add_argument("--epochs", type=_count, metavar="N", help=f"{epoch} (default {epochs}, smoke run {smoke_epochs})")
+    p.add_argument("--epochs", type=count, metavar="N", help=f"{epoch} (default {epochs}, smoke run {smoke_epochs})")
     if batch_size is not None:
-        p.add_argument("--batch-size", type=_count, metavar="N", default=batch_size, help="default %(default)s")
-    p.add_argument("--lr", type=_rate, help=f"learning rate (default {rate})")
+        p.add_argument("--batch-size", type=count, metavar="N", default=batch_size, help="default %(default)s")
+    p.add_argument("--lr", type=above_zero, help=f"learning rate (default {rate})")
     p.add_argument("--seed", type=_seed, default=0, metavar="N", help="same seed, same numbers (default %(default)s)")
     p.add_argument("--backend", help="cpu, cuda, opencl, or a device such as cuda:1 (default KNET_BACKEND, else cpu)")
     p.add_argument("--smoke", action="store_true", help="a few seconds on few data, to see that everything works")
@@ -51,8 +52,11 @@ def parser(
 
 
 def parse(p: argparse.ArgumentParser) -> argparse.Namespace:
-    """The options given, checked, the backend chosen. `output` is None if there can be no picture."""
+    """The options given, checked, the backend chosen. `output` is None if there can be no picture; `asked_epochs` is
+    what the user said of them, None if nothing.
+    """
     options = p.parse_args()
+    options.asked_epochs = options.epochs
     if options.epochs is None:
         options.epochs = options.default_epochs[options.smoke]
     if options.lr is None:
@@ -76,6 +80,28 @@ def images(options: argparse.Namespace) -> tuple[Any, Any]:
         fail(f"--batch-size is {options.batch_size}, more than the {len(xtrn)} training images")
     print(f"{len(xtrn)} images for training, {len(xtst)} for testing, on {knet.default_device()}", flush=True)
     return (xtrn, ytrn), (xtst, ytst)
+
+
+def text(options: argparse.Namespace) -> str:
+    """The text of --data; without it Hiawatha, or what stands in for it. A little of it in a smoke run."""
+    with mistakes(OSError, ValueError):
+        characters = _any_text() if options.data is None else knet.data.text(options.data)
+    return characters[:SMOKE_TEXT] if options.smoke else characters
+
+
+def _any_text() -> str:
+    try:
+        return knet.data.text("hiawatha")
+    except knet.data.DatasetUnavailable:
+        pass
+    try:
+        name, characters = "Shakespeare", knet.data.text("shakespeare")
+    except knet.data.DatasetUnavailable:
+        from pydoc_data import topics
+
+        name, characters = "Python's help texts", "\n".join(topics.topics.values())
+    print(f"Hiawatha is not on this machine (KNET_DATA_DIR/text/hiawatha.txt): {name} instead", file=sys.stderr)
+    return characters
 
 
 @contextlib.contextmanager
@@ -125,7 +151,7 @@ def _number(convert: Callable[[str], Any], holds: Callable[[Any], bool], rule: s
     return checked
 
 
-_count = _number(int, lambda n: n >= 1, "a whole number of 1 or more")
+count = _number(int, lambda n: n >= 1, "a whole number of 1 or more")
 _seed = _number(int, lambda n: 0 <= n < 2**63, "a whole number of 0 or more, below 2**63")
-_rate = _number(float, lambda x: 0 < x < math.inf, "a number above 0")
+above_zero = _number(float, lambda x: 0 < x < math.inf, "a number above 0")
 share = _number(float, lambda x: 0 <= x < 1, "a number of 0 or more, below 1")

@@ -27,7 +27,8 @@ from knet.core.errors import DTypeError, IndexOutOfBounds, LinAlgError, ShapeErr
 FLOATS = (knp.float16, knp.bfloat16, knp.float32, knp.float64)
 INT32, BOOL, UINT64 = np.dtype("int32"), np.dtype("bool"), np.dtype("uint64")
 DTYPES = (*FLOATS, INT32, BOOL)
-LONG = np.longdouble
+COMPLEXES = (knp.complex64, knp.complex128)
+LONG, LONG_COMPLEX = np.longdouble, np.clongdouble
 
 inf, nan, pi = np.inf, np.nan, np.pi
 
@@ -36,7 +37,7 @@ inf, nan, pi = np.inf, np.nan, np.pi
 
 @dataclasses.dataclass(frozen=True)
 class Domain:
-    """Where operands are drawn from: ``floats(rng, shape)`` and ``integers(rng, shape)``."""
+    """Where operands are drawn from: ``floats(rng, shape)``, as the parts of complex numbers, too, and ``integers``."""
 
     name: str
     floats: Callable[..., Any]
@@ -46,6 +47,8 @@ class Domain:
         """Random array; booleans are the integers' last bits."""
         if dtype == BOOL:
             return np.asarray(rng.integers(0, 2, shape), bool)
+        if dtype.kind == "c":
+            return np.asarray(self.floats(rng, shape) + 1j * self.floats(rng, shape)).astype(dtype)
         return np.asarray((self.integers if dtype.kind in "iu" else self.floats)(rng, shape)).astype(dtype)
 
 
@@ -135,7 +138,7 @@ class Row:
       name: of the primitive.
       want: oracle, called with longdouble (or integer) arrays and the parameters.
       cases: operands and parameters.
-      kinds: kinds of dtype that all drawn operands may have, letters of b i f.
+      kinds: kinds of dtype that all drawn operands may have, letters of b i f c.
       grads: for each operand RULE, ZERO (the derivative is zero), REFUSED (the result has no derivative) or INDEX (the
         operand is an index, a condition or a key, and cannot be differentiated by).
       ulp: bound on the error, in units in the last place of the result, or of ``scale`` where that is given.
@@ -169,7 +172,12 @@ class Row:
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
         """The dtypes to test."""
-        return (self.fixed,) if self.fixed else tuple(d for d in DTYPES if kind(d) in self.kinds)
+        return (self.fixed,) if self.fixed else tuple(d for d in (*DTYPES, *COMPLEXES) if kind(d) in self.kinds)
+
+    @property
+    def double(self) -> np.dtype[Any]:
+        """The dtype in which derivatives are compared with differences."""
+        return knp.complex128 if "f" not in self.kinds and "c" in self.kinds else knp.float64
 
     @property
     def elementwise(self) -> bool:
@@ -200,10 +208,16 @@ def ulp_size(magnitude: Any, dtype: np.dtype[Any]) -> Any:
 
 def assert_within_ulp(got: Any, want: Any, ulp: float, scale: Any = None, label: str = "") -> None:
     """Fail unless got is within ``ulp`` units in the last place of want. NaN must stand where want has NaN, infinities
-    and signs of zero must be equal; integers and booleans must be equal.
+    and signs of zero must be equal; integers and booleans must be equal. Of complex numbers each part must be within
+    ``ulp`` units of the whole number's magnitude.
     """
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape, f"{label}: shape {got.shape}, expected {want.shape}"
+    if got.dtype.kind == "c":
+        scale = np.abs(want) if scale is None else scale
+        for part, of in (("real", np.real), ("imaginary", np.imag)):
+            assert_within_ulp(of(got), of(want), ulp, scale, f"{label}, {part} part")
+        return
     if kind(got.dtype) != "f":
         assert np.array_equal(got, want), f"{label}: {got.tolist()}, expected {want.tolist()}"
         return
@@ -244,15 +258,29 @@ def expected(row: Row, case: Case, arrays: Sequence[Any], result: np.dtype[Any])
     for array, spec in zip(arrays, case.operands, strict=True):
         if (isinstance(spec, Draw) and spec.dtype is not None) or isinstance(spec, np.ndarray):
             operands.append(array)
-        elif kind(result) == "f" or kind(array.dtype) == "f":
+        elif array.dtype.kind == "c":
+            operands.append(array.astype(LONG_COMPLEX))
+        elif kind(result) in "fc" or kind(array.dtype) == "f":
             operands.append(array.astype(LONG))
         else:
             operands.append(array.astype(np.int64) if array.dtype.kind == "i" else array)
     with np.errstate(all="ignore"):
         want = each(row.want(*operands, **case.params))
-        if row.scale is None or kind(result) != "f":
+        if row.scale is None or kind(result) not in "fc":
             return want, [None] * len(want)
-        return want, each(row.scale(*(np.abs(o) if o.dtype == LONG else o for o in operands), **case.params))
+        sizes = (np.abs(o) if o.dtype in (LONG, LONG_COMPLEX) else o for o in operands)
+        return want, each(row.scale(*sizes, **case.params))
+
+
+def in_reals(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays with a real and an imaginary part in place of each complex one; NumPy's or Knet's."""
+    return [part for x in arrays for part in ((x.real, x.imag) if x.dtype.kind == "c" else (x,))]
+
+
+def from_reals(parts: Sequence[Any], complexes: Sequence[bool]) -> list[Any]:
+    """The inverse of :func:`in_reals`, for operands of which ``complexes`` says which are complex."""
+    left = iter(parts)
+    return [next(left) + 1j * next(left) if c else next(left) for c in complexes]
 
 
 def special_case(row: Row, point: Sequence[Any], dtype: np.dtype[Any]) -> tuple[list[Any], dict[str, Any]]:
@@ -934,6 +962,32 @@ CAST = [
         "bif", (RULE,), 0.5),
 ]  # fmt: skip
 
+
+def _exponent(x: Any) -> Any:
+    """How often |x| is halved or doubled until it is in [0.5, 1)."""
+    y = np.zeros(x.shape, np.int32)
+    for place in np.ndindex(*x.shape):
+        v = abs(x[place])
+        while np.isfinite(v) and v >= 1:
+            v, y[place] = v / 2, y[place] + 1
+        while 0 < v < 0.5:
+            v, y[place] = v * 2, y[place] - 1
+    return y
+
+
+_POWERS = np.array([3, -2, 0], np.int64)
+BINARY_POWERS = [
+    Row("ldexp", lambda x, n: x * LONG(2) ** n,
+        (case((3,), _POWERS), case((), _POWERS), case((2, 1), _POWERS), case((2, 3), np.array(-4)), case((3,),
+        _POWERS.astype(np.uint8) % 7), case((0,), np.array(1)), case((2, 3), _POWERS.astype(np.int8))),
+        "f", (RULE, INDEX), 0,
+        bad=[(case((3,), np.ones(3)), DTypeError), (case(Draw((3,), REAL, INT32), _POWERS), DTypeError),
+             (case((2,), _POWERS), ShapeError)]),
+    Row("exponent", _exponent, (case((5,)), case(()), case((2, 0)), case(Draw((40,), HALVES)),
+                                case(np.array([0.0, -0.0, inf, -inf, 2.0**-1074, 2.0**1000, -1.0, 0.25]))),
+        "f", (REFUSED,), 0),
+]  # fmt: skip
+
 # --- index ------------------------------------------------------------------------------------------------------------
 
 
@@ -1026,18 +1080,18 @@ SQUARES = ((1, 1), (3, 3), (2, 3, 3), (0, 0), (0, 2, 2))
 OBLONGS = (*SQUARES, (4, 2), (2, 2, 4), (3, 0))
 
 
-def _each_matrix(function: Any, *stacks: Any) -> Any:
+def _each_matrix(function: Any, *stacks: Any, dtype: Any = LONG) -> Any:
     """A function of matrices applied to stacks of them, which broadcast; a tuple of stacks if it returns several."""
     batch = np.broadcast_shapes(*(s.shape[:-2] for s in stacks))
     full = [np.broadcast_to(s, (*batch, *s.shape[-2:])) for s in stacks]
     if 0 in batch:  # only the shapes count
         like = function(*(np.eye(*s.shape[-2:], dtype=LONG) for s in stacks))
-        return tuple(np.zeros((*batch, *np.shape(y)), LONG) for y in each(like)) if isinstance(like, tuple) else (
-            np.zeros((*batch, *np.shape(like)), LONG))  # fmt: skip
+        return tuple(np.zeros((*batch, *np.shape(y)), dtype) for y in each(like)) if isinstance(like, tuple) else (
+            np.zeros((*batch, *np.shape(like)), dtype))  # fmt: skip
     found = [function(*(s[i] for s in full)) for i in np.ndindex(*batch)]
     if isinstance(found[0], tuple):
-        return tuple(np.asarray(y, LONG).reshape((*batch, *np.shape(y[0]))) for y in zip(*found, strict=True))
-    return np.asarray(found, LONG).reshape((*batch, *np.shape(found[0])))
+        return tuple(np.asarray(y, dtype).reshape((*batch, *np.shape(y[0]))) for y in zip(*found, strict=True))
+    return np.asarray(found, dtype).reshape((*batch, *np.shape(found[0])))
 
 
 def _eliminated(a: Any, b: Any) -> Any:
@@ -1147,11 +1201,13 @@ def _pinv(x: Any) -> Any:
     return _eliminated(x.T @ x, x.T) if m >= n else _eliminated(x @ x.T, x).T
 
 
-def _matrix_row(name: str, want: Any, cases: Any, grads: Any, size: float = 1, **options: Any) -> Row:
+def _matrix_row(
+    name: str, want: Any, cases: Any, grads: Any, size: float = 1, dtype: Any = LONG, **options: Any
+) -> Row:
     """Row of a function of matrices, whose errors count against ``size``."""
 
     def full(*operands: Any, **params: Any) -> Any:
-        return _each_matrix(lambda *matrices: want(*matrices, **params), *operands)
+        return _each_matrix(lambda *matrices: want(*matrices, **params), *operands, dtype=dtype)
 
     def scale(*operands: Any, **params: Any) -> Any:
         return tuple(size * np.ones(y.shape, LONG) for y in each(full(*operands, **params)))
@@ -1197,6 +1253,138 @@ LINEAR_ALGEBRA = [
         tuple(case(Draw(s, GRADED), Draw((), TINY)) for s in OBLONGS), "f", (RULE, ZERO), 16,
         scale=lambda x, _rtol: np.ones((*x.shape[:-2], x.shape[-1], x.shape[-2]), LONG), grad_ulp=64,
         bad=[(case((3,), Draw((), TINY)), ShapeError), (case((2, 2), Draw((3,), TINY)), ShapeError)]),
+]  # fmt: skip
+
+
+# --- Fourier transforms and general eigenvalues: complex results ------------------------------------------------------
+
+
+def _fourier(n: int, sign: int, inverse: bool, norm: str) -> Any:
+    """The matrix c exp(sign 2 pi i j k / n), its angles reduced before they are rounded."""
+    angle = (np.outer(np.arange(n), np.arange(n)) % n).astype(LONG) * (2 * _PI / n)
+    c = {"ortho": 1 / np.sqrt(LONG(n)), "forward": 1 / LONG(n), "backward": LONG(1)}[
+        {"forward": "backward", "backward": "forward"}.get(norm, norm) if inverse else norm
+    ]
+    return (np.cos(angle) + sign * 1j * np.sin(angle)) * c
+
+
+_PI = np.arctan2(LONG(0), LONG(-1))
+
+
+def _along(matrix: Any, x: Any, axis: int) -> Any:
+    return np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
+
+
+def _dft(x: Any, *, axes: Any, inverse: bool, norm: str) -> Any:
+    for axis in axes:
+        x = _along(_fourier(x.shape[axis], 1 if inverse else -1, inverse, norm), x, axis)
+    return x
+
+
+def _rfft(x: Any, *, axis: int, norm: str) -> Any:
+    n = x.shape[axis]
+    return _along(_fourier(n, -1, False, norm)[: n // 2 + 1], x, axis)
+
+
+def _irfft(x: Any, *, n: int, axis: int, norm: str) -> Any:
+    weights = np.full(n // 2 + 1, LONG(2))
+    weights[0] = 1
+    if n % 2 == 0:
+        weights[-1] = 1
+    matrix = _fourier(n, 1, True, norm)[:, : n // 2 + 1] * weights
+    return _along(matrix.real, x.real, axis) - _along(matrix.imag, x.imag, axis)
+
+
+def _flat(function: Any) -> Any:
+    """Magnitude against which a transform's errors count: the largest result for the operand's absolute values."""
+
+    def scale(x: Any, **params: Any) -> Any:
+        y = function(x, **params)
+        return np.full(y.shape, np.max(np.abs(y), initial=0))
+
+    return scale
+
+
+_TRANSFORMED = (
+    ((4,), (0,)),
+    ((2, 3, 5), (1,)),
+    ((2, 3), (0, 1)),
+    ((3,), ()),
+    ((0, 4), (1,)),
+    ((1,), (0,)),
+    ((7,), (0,)),
+)
+_LINES = (((4,), 0), ((2, 5, 3), 1), ((0, 3), 1), ((1,), 0), ((2, 6), 1))
+_NORMS = ("backward", "ortho", "forward")
+FOURIER = [
+    Row("dft", _dft, tuple(case(s, axes=a, inverse=i, norm=n) for (s, a), (i, n) in
+                           zip(_TRANSFORMED * 6, itertools.product((False, True), _NORMS * 7))),
+        "c", (RULE,), 4, scale=_flat(_dft),
+        bad=[(case(Draw((3,), REAL, knp.float32), axes=(0,), inverse=False, norm="ortho"), DTypeError)]),
+    Row("rfft", _rfft, tuple(case(s, axis=a, norm=n) for s, a in _LINES for n in _NORMS), "f", (RULE,), 4,
+        scale=_flat(_rfft), bad=[(case(Draw((3,), REAL, INT32), axis=0, norm="ortho"), DTypeError)]),
+    Row("irfft", _irfft,
+        tuple(case((*s[:a], s[a] // 2 + 1, *s[a + 1 :]), n=s[a], axis=a, norm=n) for s, a in _LINES for n in _NORMS),
+        "c", (RULE,), 4, scale=_flat(_irfft),
+        bad=[(case((3,), n=6, axis=0, norm="ortho"), ShapeError),
+             (case(Draw((3,), REAL, knp.float32), n=4, axis=0, norm="ortho"), DTypeError)]),
+]  # fmt: skip
+
+
+def _characteristic(x: Any) -> Any:
+    """Coefficients of det(t - x), highest power first, by Faddeev and LeVerrier."""
+    n, m, c = len(x), np.zeros(x.shape, LONG), [LONG(1)]
+    for k in range(1, n + 1):
+        m = x @ m + c[-1] * np.eye(n, dtype=LONG)
+        c.append(-np.trace(x @ m) / k)
+    return c
+
+
+def _eig(x: Any) -> Any:
+    """Roots of the characteristic polynomial by Durand and Kerner, and for each the null vector of x - w, by columns of
+    the adjugate; in LAPACK's order, and scaled as there."""
+    n, c = len(x), _characteristic(x)
+    w = LONG_COMPLEX(0.4 + 0.9j) ** np.arange(n) * (1 + np.max(np.abs(c), initial=0))
+    for _ in range(200):
+        value = np.zeros(n, LONG_COMPLEX)
+        for coefficient in c:
+            value = value * w + coefficient
+        apart = np.prod(w[:, None] - w + np.eye(n), axis=1)
+        w = w - value / apart
+    near = np.linalg.eigvals(x.astype(float)) if n else w
+    w = w[[int(np.argmin(np.abs(w - v))) for v in near]] if n else w
+    v = np.zeros((n, n), LONG_COMPLEX)
+    for k in range(n):
+        minors = _adjugate(x - w[k] * np.eye(n))
+        column = minors[:, int(np.argmax(np.abs(minors).sum(0)))]
+        v[:, k] = column / np.sqrt(np.sum(np.abs(column) ** 2))
+        top = v[int(np.argmax(np.abs(v[:, k]))), k]
+        v[:, k] *= np.conj(top) / np.abs(top)
+    like = np.linalg.eig(x.astype(float))[1] if n else v
+    return w, v * np.where(np.sum(v * np.conj(like), 0).real < 0, -1, 1)
+
+
+def _adjugate(x: Any) -> Any:
+    y = np.zeros(x.shape, x.dtype)
+    for i, j in np.ndindex(*x.shape):
+        y[j, i] = (-1) ** (i + j) * _expanded(np.delete(np.delete(x, i, 0), j, 1))
+    return y
+
+
+def _turning(rng: Any, shape: Any) -> Any:
+    """Matrices with a pair of complex eigenvalues and real ones beside it, all apart."""
+    n = shape[-1]
+    x = rng.uniform(-0.3, 0.3, shape) + np.diag(np.arange(n) * 1.5)
+    if n > 1:
+        x[..., :2, :2] += np.array([[0.7, 2.0], [-1.6, -0.8]])
+    return x
+
+
+TURNING = Domain("TURNING", _turning, _integers(0, 0))
+EIGEN = [
+    _matrix_row("eig", _eig, _of(TURNING, SQUARES), (RULE,), 8, dtype=LONG_COMPLEX, bad=_NOT_SQUARE),
+    _matrix_row("eigvals", lambda x: _eig(x)[0], _of(TURNING, SQUARES), (RULE,), 8, dtype=LONG_COMPLEX,
+                bad=_NOT_SQUARE),
 ]  # fmt: skip
 
 
@@ -1491,9 +1679,6 @@ RANDOM = [
         bad=[(case(_ids(1, 2), np.array(0), tag=1), DTypeError), (case(_KEYS, _ids(1, 2, 3), tag=1), ShapeError)]),
 ]  # fmt: skip
 
-# Transforms whose operands are complex, which the samplers here do not make; and where they are tested.
-ELSEWHERE = dict.fromkeys(("dft", "rfft", "irfft"), "numpy/test_fft.py")
-
 ROWS = {
     row.name: row
     for row in (
@@ -1501,12 +1686,15 @@ ROWS = {
         *ORDERED,
         *ORDERS,
         *CAST,
+        *BINARY_POWERS,
         *REDUCTIONS,
         *SHAPE,
         *UNSTACK,
         *INDEXING,
         *CONTRACTIONS,
         *LINEAR_ALGEBRA,
+        *FOURIER,
+        *EIGEN,
         *CONVOLUTIONS,
         *POOLING,
         *RANDOM,

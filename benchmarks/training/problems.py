@@ -170,7 +170,7 @@ def lenet(count: int, images: Any) -> Problem:
         draw.dense(800, 500),
         draw.dense(500, 10),
     ]
-    return Problem(params, cut(*images, 100, count), "sgd", 0.1)
+    return Problem(params, cut(*images, 100, count), "sgd", 0.05)
 
 
 def charlm(count: int, ids: Any) -> Problem:

@@ -7,7 +7,7 @@ when that is imported, so that nothing here imports upwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -203,7 +203,8 @@ class Array:
 
     @property
     def at(self) -> At:
-        """Indexed update: ``x.at[i].set(v)``, likewise ``add``, ``subtract``, ``multiply``, ``divide``, ``get``."""
+        """Indexed update: ``x.at[i].set(v)``, likewise ``add``, ``subtract``, ``multiply``, ``divide``, ``power``,
+        ``apply``, ``max``, ``min`` and ``get``, each with a ``mode`` for indices out of bounds."""
         return At(self)
 
     def __matmul__(self, other: Any) -> Array:
@@ -440,29 +441,57 @@ class AtIndex:
         self.array = array
         self.index = index
 
-    def get(self) -> Array:
-        """``x[index]``."""
-        return self.array[self.index]
+    def get(self, *, mode: str = "raise", fill_value: Any = None) -> Array:
+        """``x[index]``; ``mode`` says what becomes of indices out of bounds, see knet.numpy.index_get."""
+        if mode == "raise":
+            return self.array[self.index]
+        return Array.namespace.index_get(self.array, self.index, mode=mode, fill_value=fill_value)
 
-    def set(self, value: Any) -> Array:
-        """Copy of x with ``x[index] = value``; of repeated indices the last one counts."""
-        return Array.namespace.index_set(self.array, self.index, value)
+    def _update(self, value: Any, how: str, mode: str) -> Array:
+        return Array.namespace.index_update(self.array, self.index, value, how=how, mode=mode)
 
-    def add(self, value: Any) -> Array:
+    def set(self, value: Any, *, mode: str = "raise") -> Array:
+        """Copy of x with ``x[index] = value``; of repeated indices the last one counts. Modes: "raise", "clip", "wrap",
+        "drop", see knet.numpy.index_update."""
+        if mode == "raise":
+            return Array.namespace.index_set(self.array, self.index, value)
+        return self._update(value, "set", mode)
+
+    def add(self, value: Any, *, mode: str = "raise") -> Array:
         """Copy of x with value added at the index; repeated indices add up."""
-        return Array.namespace.index_add(self.array, self.index, value)
+        if mode == "raise":
+            return Array.namespace.index_add(self.array, self.index, value)
+        return self._update(value, "add", mode)
 
-    def subtract(self, value: Any) -> Array:
+    def subtract(self, value: Any, *, mode: str = "raise") -> Array:
         """Copy of x with value subtracted at the index; repeated indices add up."""
-        return Array.namespace.index_add(self.array, self.index, -Array.namespace.asarray(value))
+        return self.add(
+            -value if isinstance(value, (Array, float, complex)) else -Array.namespace.asarray(value), mode=mode
+        )
 
-    def multiply(self, value: Any) -> Array:
+    def multiply(self, value: Any, *, mode: str = "raise") -> Array:
         """Copy of x with the elements at the index multiplied; each index should occur once."""
-        return self.set(self.get() * value)
+        return self.set(self.get(mode=mode) * value, mode=mode)
 
-    def divide(self, value: Any) -> Array:
+    def divide(self, value: Any, *, mode: str = "raise") -> Array:
         """Copy of x with the elements at the index divided; each index should occur once."""
-        return self.set(self.get() / value)
+        return self.set(self.get(mode=mode) / value, mode=mode)
+
+    def power(self, value: Any, *, mode: str = "raise") -> Array:
+        """Copy of x with the elements at the index raised to a power; each index should occur once."""
+        return self.set(self.get(mode=mode) ** value, mode=mode)
+
+    def apply(self, function: Callable[[Array], Any], *, mode: str = "raise") -> Array:
+        """Copy of x with ``function(x[index])`` at the index; each index should occur once."""
+        return self.set(function(self.get(mode=mode)), mode=mode)
+
+    def max(self, value: Any, *, mode: str = "raise") -> Array:
+        """Copy of x with the larger of element and value at the index; of repeated indices the largest value counts."""
+        return self._update(value, "max", mode)
+
+    def min(self, value: Any, *, mode: str = "raise") -> Array:
+        """Copy of x with the smaller of element and value at the index; of repeated indices the smallest counts."""
+        return self._update(value, "min", mode)
 
 
 METHODS = (

@@ -271,6 +271,13 @@ def index_out_of_bounds(index: Any, size: int, axis: int) -> IndexOutOfBounds:
     )
 
 
+def empty_axis(name: str, mode: str, axis: int) -> IndexOutOfBounds:
+    return IndexOutOfBounds(
+        f"{name}: mode={mode!r} on axis {axis} of size 0: there is no element that an index could be led to.\n"
+        f"  fix: pass mode='fill', or an array with elements."
+    )
+
+
 def bad_index(index: Any) -> DTypeError:
     return DTypeError(
         f"x[...]: index {describe(index)}: an index is an integer, a slice, None, ..., or an array of integers or "

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import batching, dtypes, errors
-from .array import OPERANDS, DeviceArray
+from .array import OPERANDS, Array, DeviceArray
 from .aval import ShapedArray, broadcast_shapes
 from .primitive import NO_PARAMS, ZERO, Primitive, Rule
 from .trace import Tracer, bottom, guards, handler, top_trace
@@ -64,6 +64,10 @@ class Elementwise(Primitive):
         self.free = free
         # Kinds that need no conversion: such operands of one dtype go straight to the kernel.
         self.direct = frozenset(accepts if compute == "promoted" else "fc") & frozenset(accepts)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **params: Any) -> Array: ...
 
     def compute_dtype(self, args: Sequence[Any]) -> np.dtype[Any]:
         """The dtype in which the operands meet."""
@@ -243,7 +247,7 @@ def elementwise(
     vjp: Rule | str | Sequence[Rule | str],
     doc: str,
     **options: Any,
-) -> Any:
+) -> Elementwise:
     """Register an elementwise primitive; its operands are x, y, z as far as ``c`` names them."""
     argnames = options.pop("argnames", None)
     if argnames is None:

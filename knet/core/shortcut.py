@@ -193,7 +193,7 @@ class Recorder(AbstractTrace):
 
     def _name(self, x: Any) -> str:
         if type(x) is not Recorded or x.trace is not self:
-            raise NoPlan  # an array made by the function lives on some device; plans hold for all
+            raise NoPlan  # an array that the function makes is on one device
         return x.name
 
     def _converted(self, x: Any, dtype: np.dtype[Any]) -> str:
@@ -214,3 +214,7 @@ class Recorded(AbstractTracer):
     def __init__(self, trace: Recorder, aval: ShapedArray, name: str) -> None:
         super().__init__(trace, aval)
         self.name = name
+
+    @property
+    def device(self) -> Any:
+        raise NoPlan  # plans hold for every device

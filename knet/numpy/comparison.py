@@ -21,7 +21,7 @@ def isclose(x: Any, y: Any, /, rtol: float = 1e-5, atol: float = 1e-8, *, equal_
       x, y: arrays that broadcast.
       equal_nan: let NaN be close to NaN.
     """
-    x, y = elementwise.meet(as_array(x), as_array(y))
+    x, y = elementwise.operands(x, y)
     same = elementwise.equal(x, y)
     if dtypes.kind(x.dtype) not in "fc":
         x, y = (elementwise.cast(v, dtypes.float64) for v in (x, y))
@@ -39,7 +39,7 @@ def allclose(x: Any, y: Any, /, rtol: float = 1e-5, atol: float = 1e-8, *, equal
 
 def array_equal(x: Any, y: Any, /, *, equal_nan: bool = False) -> Array:
     """Whether shapes and all elements are equal."""
-    x, y = as_array(x), as_array(y)
+    x, y = elementwise.operands(x, y)
     if x.shape != y.shape:
         return as_array(False)
     same = elementwise.equal(x, y)
@@ -48,5 +48,5 @@ def array_equal(x: Any, y: Any, /, *, equal_nan: bool = False) -> Array:
 
 def array_equiv(x: Any, y: Any, /) -> Array:
     """Whether the arrays broadcast against one another and are equal then."""
-    x, y = as_array(x), as_array(y)
+    x, y = elementwise.operands(x, y)
     return as_array(False) if broadcast_shapes(x.shape, y.shape) is None else every(elementwise.equal(x, y))

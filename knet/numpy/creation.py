@@ -260,8 +260,8 @@ def linspace(
     if num < 0:
         raise errors.argument("linspace", "num", num, "a count must not be negative", "give num >= 0")
     steps = num - 1 if endpoint else num
-    if isinstance(start, Array) or isinstance(stop, Array):
-        a, b = elementwise.meet(as_array(start), as_array(stop))
+    if isinstance(start, (Array, np.ndarray)) or isinstance(stop, (Array, np.ndarray)):
+        a, b = elementwise.operands(start, stop)
         kind = dtypes.to_float(a.dtype)
         weight = np.arange(num, dtype=dtypes.real(kind)).reshape((num,) + (1,) * max(a.ndim, b.ndim))
         t = from_numpy(np.asarray(weight / max(steps, 1), dtypes.real(kind)), a.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 from ..core.array import Array
 from ..core.device import as_array
@@ -13,6 +13,10 @@ from .indexing import nonzero
 __all__ = ["angle", "clip", "round", "sign", "where"]
 
 
+@overload
+def where(condition: Any, /) -> tuple[Array, ...]: ...
+@overload
+def where(condition: Any, x: Any, y: Any, /) -> Array: ...
 def where(condition: Any, x: Any = None, y: Any = None, /) -> Any:
     """x where the condition holds, else y; all three broadcast. With the condition alone, :func:`nonzero`.
 

@@ -29,17 +29,21 @@ from .manipulation import canonical_axis, roll
 
 __all__ = [
     "fft",
+    "fft2",
     "fftfreq",
     "fftn",
     "fftshift",
     "hfft",
     "ifft",
+    "ifft2",
     "ifftn",
     "ifftshift",
     "ihfft",
     "irfft",
+    "irfft2",
     "irfftn",
     "rfft",
+    "rfft2",
     "rfftfreq",
     "rfftn",
 ]
@@ -183,6 +187,26 @@ def rfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str | None = "bac
 def irfftn(x: Any, /, *, s: Any = None, axes: Any = None, norm: str | None = "backward") -> Array:
     """Inverse of :func:`rfftn`: :func:`ifftn` along all axes but the last, then :func:`irfft` along that."""
     return _irfft("irfftn", x, s, axes, norm)
+
+
+def fft2(x: Any, /, *, s: Any = None, axes: Any = (-2, -1), norm: str | None = "backward") -> Array:
+    """Fourier transform along two axes, the last ones by default; see :func:`fftn`."""
+    return fftn(x, s=s, axes=axes, norm=norm)
+
+
+def ifft2(x: Any, /, *, s: Any = None, axes: Any = (-2, -1), norm: str | None = "backward") -> Array:
+    """Inverse of :func:`fft2`."""
+    return ifftn(x, s=s, axes=axes, norm=norm)
+
+
+def rfft2(x: Any, /, *, s: Any = None, axes: Any = (-2, -1), norm: str | None = "backward") -> Array:
+    """Fourier transform of real numbers along two axes, the last ones by default; see :func:`rfftn`."""
+    return rfftn(x, s=s, axes=axes, norm=norm)
+
+
+def irfft2(x: Any, /, *, s: Any = None, axes: Any = (-2, -1), norm: str | None = "backward") -> Array:
+    """Inverse of :func:`rfft2`; see :func:`irfftn`."""
+    return irfftn(x, s=s, axes=axes, norm=norm)
 
 
 def _rfft(where: str, x: Any, s: Any, axes: Any, norm: str | None) -> Array:

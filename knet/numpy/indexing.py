@@ -18,6 +18,7 @@ from ..core.device import as_array, from_numpy
 from ..core.ops import creation, elementwise
 from ..core.ops import index as ops
 from ..core.ops import shape as shape_ops
+from . import bounds
 from .manipulation import broadcast_to, canonical_axis, moveaxis, permute_dims, ravel, reshape
 
 __all__ = ["getitem", "index_add", "index_set", "nonzero", "take", "take_along_axis"]
@@ -248,7 +249,7 @@ def getitem(x: Any, index: Any) -> Array:
 def _update(x: Any, index: Any, value: Any, scatter: Any) -> Array:
     x = as_array(x)
     basic, rows = _parse(x, index)
-    value = elementwise.cast(as_array(value), x.dtype)
+    value = elementwise.as_dtype(value, x.dtype)
     if rows is None:
         target = basic.shape
         if value.shape != target:
@@ -289,29 +290,47 @@ def index_add(x: Any, index: Any, value: Any) -> Array:
 
 
 @shortcut.of_two
-def take(x: Any, indices: Any, /, *, axis: int | None = None) -> Array:
+def take(x: Any, indices: Any, /, *, axis: int | None = None, mode: str = "raise", fill_value: Any = None) -> Array:
     """Elements of x along an axis (of all elements in row-major order by default).
 
     Args:
       x: [...].
       indices: [*I] integers in [-n, n) for an axis of size n.
+      mode: what becomes of other integers. "raise": an error. "clip": the nearest of 0 and n - 1, so that negative ones
+        do not count from the end, as in NumPy. "wrap": the remainder modulo n. "fill": ``fill_value``, as in JAX.
+      fill_value: by default NaN, the lowest integer (the highest of an unsigned type), or True.
 
     Returns:
       x.shape with ``axis`` replaced by [*I].
+
+    Raises:
+      IndexOutOfBounds: by mode; with "clip" and "wrap" if n = 0.
     """
     x = as_array(x)
     if axis is None:
         x, axis = ravel(x), 0
     axis = canonical_axis(axis, x.ndim, "take")
     ids = as_array(np.asarray(indices) if isinstance(indices, list) else indices)
-    return x[(slice(None),) * axis + (ids,)]
+    if mode == "raise":
+        return x[(slice(None),) * axis + (ids,)]
+    bounds.check_mode("take", mode, bounds.TAKE)
+    ids, inside = bounds.lead_inside("take", ids, x.shape[axis], axis, mode, from_end=False)
+    if inside is None:
+        return x[(slice(None),) * axis + (ids,)]
+    fill = bounds.filler(x, fill_value)
+    if not x.shape[axis]:
+        return broadcast_to(fill, (*x.shape[:axis], *ids.shape, *x.shape[axis + 1 :]))
+    inside = reshape(inside, ids.shape + (1,) * (x.ndim - axis - 1))
+    return elementwise.where(inside, x[(slice(None),) * axis + (ids,)], fill)
 
 
-def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
+def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1, mode: str = "raise", fill_value: Any = None) -> Array:
     """Elements x[..., indices[..., i, ...], ...]: one index for each place of the result along an axis.
 
     Args:
       x: [...]. indices: integers; all axes but ``axis`` broadcast against those of x.
+      mode, fill_value: what becomes of indices out of bounds, see :func:`take`; but for "clip", too, -1 is the last
+        element, as in JAX.
     """
     x, ids = as_array(x), as_array(indices)
     axis = canonical_axis(axis, x.ndim, "take_along_axis")
@@ -320,6 +339,13 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
             "take_along_axis", "indices", list(ids.shape), f"indices needs the {x.ndim} axes of x {list(x.shape)}",
             "insert axes with indices[..., None]",
         )  # fmt: skip
+    inside = None
+    if mode != "raise":
+        bounds.check_mode("take_along_axis", mode, bounds.TAKE)
+        ids, inside = bounds.lead_inside("take_along_axis", ids, x.shape[axis], axis, mode, from_end=True)
+    if inside is not None and not x.shape[axis]:
+        sizes = broadcast_shapes(ids.shape, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+        return broadcast_to(bounds.filler(x, fill_value), sizes)
     places = []
     for i, n in enumerate(x.shape):
         if i == axis:
@@ -327,7 +353,8 @@ def take_along_axis(x: Any, indices: Any, /, *, axis: int = -1) -> Array:
         else:
             line = creation.arange(n, np.dtype("int64"), x.device)
             places.append(reshape(line, (1,) * i + (n,) + (1,) * (x.ndim - i - 1)))
-    return x[tuple(places)]
+    y = x[tuple(places)]
+    return y if inside is None else elementwise.where(inside, y, bounds.filler(x, fill_value))
 
 
 def nonzero(x: Any, /) -> tuple[Array, ...]:

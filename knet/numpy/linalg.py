@@ -27,7 +27,9 @@ __all__ = [
     "cross",
     "det",
     "diagonal",
+    "eig",
     "eigh",
+    "eigvals",
     "eigvalsh",
     "expm",
     "inv",
@@ -52,6 +54,13 @@ __all__ = [
     "vecdot",
     "vector_norm",
 ]
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues [..., M] and eigenvectors [..., M, M], the columns; both complex."""
+
+    eigenvalues: Array
+    eigenvectors: Array
 
 
 class EighResult(NamedTuple):
@@ -380,6 +389,33 @@ def eigh(x: Any, /) -> EighResult:
 def eigvalsh(x: Any, /) -> Array:
     """Eigenvalues of Hermitian matrices, ascending: [..., M] for x [..., M, M]; see :func:`eigh`."""
     return decompositions.eigvalsh(_float(x))
+
+
+def eig(x: Any, /) -> EigResult:
+    """Eigenvalues and eigenvectors of any square matrices: x v = v diag(w).
+
+    Args:
+      x: [..., M, M].
+
+    Returns:
+      eigenvalues [..., M], in no particular order; eigenvectors [..., M, M], columns of norm 1 whose component of
+      largest magnitude is real. Both are complex, also where NumPy would give reals: no dtype depends on values.
+
+    Raises:
+      LinAlgError: the iteration does not converge, which NaN or infinity in x may cause; or, of the derivative,
+      eigenvectors that are dependent.
+
+    Derivative: of both for distinct eigenvalues (of the vectors else NaN), by JAX's convention for complex numbers, see
+    docs/complex.md. The eigenvectors' is that of the ones returned, normalised as said.
+
+    References: Giles (2008), "An extended collection of matrix derivative results".
+    """
+    return EigResult(*decompositions.eig(_float(x)))
+
+
+def eigvals(x: Any, /) -> Array:
+    """Eigenvalues of any square matrices, complex, in no order: [..., M] for x [..., M, M]; see :func:`eig`."""
+    return decompositions.eigvals(_float(x))
 
 
 def svd(x: Any, /, *, full_matrices: bool = True) -> SVDResult:

@@ -252,7 +252,7 @@ def concat(arrays: Sequence[Any], /, *, axis: int | None = 0) -> Array:
 @shortcut.of_several
 def stack(arrays: Sequence[Any], /, *, axis: int = 0) -> Array:
     """Arrays of one shape joined along a new axis."""
-    xs = [as_array(x) for x in arrays]
+    xs = elementwise.operands(*arrays) if arrays else []
     if not xs:
         raise errors.no_arrays("stack")
     axis = canonical_axis(axis, xs[0].ndim + 1, "stack")

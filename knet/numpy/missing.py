@@ -14,7 +14,10 @@ from ..core.ops import elementwise, reduce
 from . import statistics
 from .manipulation import canonical_axes
 
-__all__ = ["nan_to_num", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
+__all__ = [
+    "nan_to_num", "nanargmax", "nanargmin", "nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod",
+    "nanstd", "nansum", "nanvar",
+]  # fmt: skip
 
 
 def _replaced(x: Any, value: float) -> tuple[Array, Array | None]:
@@ -101,3 +104,36 @@ def nan_to_num(x: Any, /, nan: float = 0.0, posinf: float | None = None, neginf:
     x = elementwise.where(elementwise.isnan(x), nan, x)
     x = elementwise.where(elementwise.equal(x, np.inf), largest if posinf is None else posinf, x)
     return elementwise.where(elementwise.equal(x, -np.inf), -largest if neginf is None else neginf, x)
+
+
+def nancumsum(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
+    """Cumulative sum along an axis (of all elements by default) in which NaN counts as 0."""
+    return statistics.cumsum(_replaced(x, 0.0)[0], axis, dtype=dtype)
+
+
+def nancumprod(x: Any, /, axis: int | None = None, *, dtype: Any = None) -> Array:
+    """Cumulative product along an axis (of all elements by default) in which NaN counts as 1."""
+    return statistics.cumprod(_replaced(x, 1.0)[0], axis, dtype=dtype)
+
+
+def _place(find: Any, worst: float, x: Any, axis: int | None, keepdims: bool) -> Array:
+    filled, valid = _replaced(x, worst)
+    y = find(filled, axis, keepdims=keepdims)
+    if valid is None:
+        return y
+    # Of the infinite elements the first may be one that was NaN: then it is the first that was not.
+    first = statistics.argmax(valid, axis, keepdims=keepdims)
+    extreme = elementwise.equal(filled, worst)
+    plain = statistics.all(extreme, axis, keepdims=keepdims)
+    found = statistics.any(valid, axis, keepdims=keepdims)
+    return elementwise.where(found, elementwise.where(plain, first, y), -1)
+
+
+def nanargmax(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
+    """Index of the first maximum of the elements that are not NaN, int64; -1 where there are none, as in JAX."""
+    return _place(statistics.argmax, -np.inf, x, axis, keepdims)
+
+
+def nanargmin(x: Any, /, axis: int | None = None, *, keepdims: bool = False) -> Array:
+    """Index of the first minimum of the elements that are not NaN, int64; -1 where there are none, as in JAX."""
+    return _place(statistics.argmin, np.inf, x, axis, keepdims)

@@ -93,7 +93,7 @@ def digitize(x: Any, bins: Any, /, right: bool = False) -> Array:
     Returns:
       int64 [...]; 0 below all bins, N above.
     """
-    x, bins = elementwise.meet(as_array(x), as_array(bins))
+    x, bins = elementwise.operands(x, bins)
     return ops.searchsorted(bins, x, right=not right)
 
 
@@ -180,7 +180,7 @@ def _quantile(where: str, x: Any, q: Any, axis: Any, keepdims: bool, method: str
     place = level * count + (alpha + level * (1 - alpha - beta)) - 1
     place = elementwise.maximum(elementwise.minimum(place, count - 1), 0.0)
     below = elementwise.floor(place)
-    fraction = place - below
+    fraction: Any = place - below
     if method == "nearest":
         below, fraction = elementwise.rint(place), None
     elif method == "lower":
@@ -197,7 +197,9 @@ def _quantile(where: str, x: Any, q: Any, axis: Any, keepdims: bool, method: str
         return take_along_axis(rows, shape_ops.broadcast_to(ids, shape=(ids.shape[0], *rest)), axis=0)
 
     y = at(below)
-    if fraction is not None:
+    if where in ("median", "nanmedian"):  # a mean loses no digit where its two elements cancel, a step from one does
+        y = 0.5 * y + 0.5 * at(elementwise.ceil(place))
+    elif fraction is not None:
         gap = at(elementwise.minimum(below + 1, count - 1)) - y
         gap = elementwise.where(elementwise.isfinite(gap) | (fraction > 0), gap, 0.0)  # 0 * inf must not spoil y
         y = y + elementwise.cast(fraction, x.dtype) * gap

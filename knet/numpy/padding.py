@@ -37,6 +37,7 @@ def pad(
     constant_values: Any = 0,
     end_values: Any = 0,
     stat_length: Any = None,
+    reflect_type: str = "even",
 ) -> Array:
     """x with a border.
 
@@ -56,6 +57,8 @@ def pad(
       constant_values, end_values: a number, a pair, or one pair for each axis, like pad_width; for constant_values also
         an array of no axes.
       stat_length: likewise, >= 1.
+      reflect_type: "even", or "odd" for "reflect" and "symmetric" in the outermost element, too: twice that less the
+        mirrored one, so that a straight line goes on.
 
     Returns:
       x.shape with both widths added to each axis; x's dtype.
@@ -71,6 +74,8 @@ def pad(
     x = as_array(x)
     if mode not in _MODES:
         raise errors.argument("pad", "mode", mode, f"it is one of {', '.join(_MODES)}", "pass mode='constant'")
+    if reflect_type not in ("even", "odd"):
+        raise errors.argument("pad", "reflect_type", reflect_type, "it is 'even' or 'odd'", "pass reflect_type='even'")
     widths = _pairs("pad_width", pad_width, x.ndim)
     if any(not isinstance(n, (int, np.integer)) or n < 0 for n in itertools.chain(*widths)):
         raise errors.shape_argument(
@@ -86,6 +91,9 @@ def pad(
             continue
         if mode != "constant" and not x.shape[axis]:
             raise errors.empty_reduction("pad", x.shape, axis)
+        if reflect_type == "odd" and mode in ("reflect", "symmetric") and x.shape[axis] > 1:
+            x = _mirrored(_mirrored(x, axis, width[0], 0, mode), axis, width[1], 1, mode, x.shape[axis])
+            continue
         if mode in _COPIES:
             x = take(x, np.pad(np.arange(x.shape[axis]), width, mode), axis=axis)  # type: ignore[call-overload]
             continue
@@ -98,7 +106,7 @@ def _border(x: Array, axis: int, mode: str, width: int, value: Any, end: int) ->
     """The border at the start (end = 0) or at the end (1) of an axis."""
     shape = (*x.shape[:axis], width, *x.shape[axis + 1 :])
     if mode == "constant":
-        return broadcast_to(elementwise.cast(as_array(value), x.dtype), shape)
+        return broadcast_to(elementwise.as_dtype(value, x.dtype, x.device), shape)
     size = x.shape[axis]
     if mode == "linear_ramp":
         along = tuple(width if i == axis else 1 for i in range(x.ndim))
@@ -116,6 +124,21 @@ def _border(x: Array, axis: int, mode: str, width: int, value: Any, end: int) ->
     if y.dtype is not x.dtype:
         y = elementwise.cast(elementwise.rint(y), x.dtype)
     return broadcast_to(y, shape)
+
+
+def _mirrored(x: Array, axis: int, width: int, end: int, mode: str, size: int | None = None) -> Array:
+    """x continued by point reflections in its first (end = 0) or last (1) element; ``size``: of x without borders."""
+    period = (size or x.shape[axis]) - (mode == "reflect")
+    while width:
+        n = x.shape[axis]
+        count = min(width, (n - (mode == "reflect")) // period * period)
+        first = 1 if mode == "reflect" else 0
+        places = np.arange(first, first + count)[::-1] if end == 0 else n - 1 - np.arange(first, first + count)
+        border = 2 * _outermost(x, axis, 1, end) - take(x, places, axis=axis)
+        border = elementwise.cast(border, x.dtype)
+        x = concatenate([border, x] if end == 0 else [x, border], axis=axis)
+        width -= count
+    return x
 
 
 def _outermost(x: Array, axis: int, count: int, end: int) -> Array:

@@ -71,7 +71,7 @@ def matmul(x: Any, w: Any, /) -> Array:
 @shortcut.of_two
 def dot(x: Any, w: Any, /) -> Array:
     """NumPy's dot product: over x's last axis and w's second-to-last (or only) one; scalars multiply."""
-    x, w = as_array(x), as_array(w)
+    x, w = elementwise.operands(x, w)
     if not x.ndim or not w.ndim:
         return elementwise.multiply(x, w)
     if (x.ndim <= 2 and w.ndim <= 2) or w.ndim == 1:
@@ -110,7 +110,7 @@ def tensordot(x: Any, w: Any, /, *, axes: int | tuple[Sequence[int], Sequence[in
 @shortcut.of_two
 def outer(x: Any, w: Any, /) -> Array:
     """Outer product of two vectors: y[i, j] = x[i] w[j]. Inputs with more axes are raveled."""
-    x, w = reshape(x, (-1,)), reshape(w, (-1,))
+    x, w = (reshape(v, (-1,)) for v in elementwise.operands(x, w))
     return elementwise.multiply(shape_ops.expand(x, (1,)), w)
 
 
@@ -274,13 +274,13 @@ def vdot(x: Any, w: Any, /) -> Array:
 @shortcut.of_two
 def inner(x: Any, w: Any, /) -> Array:
     """Sums of products over the last axes: y[i.., j..] = sum over k of x[i.., k] w[j.., k]; scalars multiply."""
-    x, w = as_array(x), as_array(w)
+    x, w = elementwise.operands(x, w)
     return tensordot(x, w, axes=([-1], [-1])) if x.ndim and w.ndim else elementwise.multiply(x, w)
 
 
 def kron(x: Any, w: Any, /) -> Array:
     """Kronecker product: blocks of w, each times an element of x; the smaller number of axes is filled up with 1."""
-    x, w = as_array(x), as_array(w)
+    x, w = elementwise.operands(x, w)
     ndim = max(x.ndim, w.ndim)
     a, b = (1,) * (ndim - x.ndim) + x.shape, (1,) * (ndim - w.ndim) + w.shape
     y = elementwise.multiply(

@@ -99,8 +99,10 @@ def histogram_bin_edges(x: Any, /, bins: Any = 10, range: Any = None) -> Array:
         raise errors.argument("histogram", "bins", bins, "at least one bin is needed", "pass bins >= 1")
     low: Any
     high: Any
+    if range is not None and all(isinstance(v, (int, float)) for v in range) and range[0] != range[1]:
+        return from_numpy(np.linspace(range[0], range[1], int(bins) + 1).astype(x.dtype), x.device)
     if range is not None:
-        low, high = (elementwise.cast(as_array(v), x.dtype) for v in range)
+        low, high = (elementwise.as_dtype(v, x.dtype, x.device) for v in range)
     elif x.size:
         low, high = (f(x, axis=(0,), keepdims=False) for f in (reduce.reduce_min, reduce.reduce_max))
     else:

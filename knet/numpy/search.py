@@ -65,7 +65,7 @@ def searchsorted(x1: Any, x2: Any, /, *, side: str = "left", sorter: Any = None)
     Returns:
       int64, x2.shape, in [0, N].
     """
-    x1, x2 = elementwise.meet(as_array(x1), as_array(x2))
+    x1, x2 = elementwise.operands(x1, x2)
     if side not in ("left", "right"):
         raise errors.argument("searchsorted", "side", side, "it is 'left' or 'right'", "pass side='left'")
     if x1.ndim != 1:
@@ -147,7 +147,7 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Array:
     Returns:
       bool, x1.shape.
     """
-    x1, x2 = elementwise.meet(as_array(x1), as_array(x2))
+    x1, x2 = elementwise.operands(x1, x2)
     known = sort(ravel(x2))
     if not known.size:
         return creation.full(x1.shape, invert, dtypes.bool_, x1.device)

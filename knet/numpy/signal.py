@@ -47,24 +47,27 @@ def _vectors(name: str, a: Any, v: Any, mode: str) -> list[Array]:
 
 def _slide(a: Array, v: Array, mode: str) -> Array:
     """sum over n of a[n + k] v[n], v not longer than a."""
-    size = v.size
+    if dtypes.kind(a.dtype) == "c":
+        # Real and imaginary parts of a as a batch, of v as channels: one convolution, whose four results combine.
+        parts = [concatenate([elementwise.real(z), elementwise.imag(z)]) for z in (a, v)]
+        y = _conv(parts[0], parts[1], 2, v.size, mode)
+        return (y[0, 0] - y[1, 1]) + 1j * (y[0, 1] + y[1, 0])
+    return _conv(a, v, 1, v.size, mode)[0, 0]
+
+
+def _conv(a: Array, v: Array, count: int, size: int, mode: str) -> Array:
+    """[count, count, K]: ``count`` sequences, which stand behind one another in a, with each of those in v."""
     left = {"full": size - 1, "same": size // 2, "valid": 0}[mode]
     right = {"full": size - 1, "same": (size - 1) // 2, "valid": 0}[mode]
-    x, w = shape_ops.reshape(a, shape=(1, 1, a.size)), shape_ops.reshape(v, shape=(1, 1, size))
-    y = conv_ops.conv(x, w, stride=(1,), padding=((left, right),), dilation=(1,), groups=1)
-    return shape_ops.reshape(y, shape=(y.size,))
-
-
-def _conjugate_free(name: str, a: Array, v: Array) -> None:
-    if dtypes.kind(a.dtype) == "c":
-        raise errors.unsupported_dtype(name, ("a", "v"), (a, v), "real numbers")
+    x, w = shape_ops.reshape(a, shape=(count, 1, a.size // count)), shape_ops.reshape(v, shape=(count, 1, size))
+    return conv_ops.conv(x, w, stride=(1,), padding=((left, right),), dilation=(1,), groups=1)
 
 
 def convolve(a: Any, v: Any, /, mode: str = "full") -> Array:
     """Convolution of two sequences, y[k] = sum over n of a[n] v[k - n].
 
     Args:
-      a: [N], v: [M], real.
+      a: [N], v: [M].
       mode: "full": all N + M - 1 places; "same": the max(N, M) in the middle; "valid": where both overlap completely.
 
     Example:
@@ -73,16 +76,15 @@ def convolve(a: Any, v: Any, /, mode: str = "full") -> Array:
       Array([ 1.,  1.,  1., -3.], dtype=float32)
     """
     a, v = _vectors("convolve", a, v, mode)
-    _conjugate_free("convolve", a, v)
     if a.size < v.size:
         a, v = v, a
     return _slide(a, shape_ops.flip(v, axis=(0,)), mode)
 
 
 def correlate(a: Any, v: Any, /, mode: str = "valid") -> Array:
-    """Correlation of two sequences, y[k] = sum over n of a[n + k] v[n]; arguments as in :func:`convolve`."""
+    """Correlation of two sequences, y[k] = sum over n of a[n + k] conj(v[n]); arguments as in :func:`convolve`."""
     a, v = _vectors("correlate", a, v, mode)
-    _conjugate_free("correlate", a, v)
+    v = elementwise.conj(v) if dtypes.kind(v.dtype) == "c" else v
     if a.size < v.size:
         return shape_ops.flip(_slide(v, a, mode), axis=(0,))
     return _slide(a, v, mode)
@@ -102,6 +104,7 @@ def interp(x: Any, xp: Any, fp: Any, /, left: Any = None, right: Any = None, per
 
     Derivative: by x (the slope of the segment to the right at a point), xp and fp.
     """
+    x, xp = elementwise.operands(x, xp)
     x, xp, fp = (elementwise.cast(v, dtypes.to_float(v.dtype)) for v in map(as_array, (x, xp, fp)))
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise errors.shape_argument(
@@ -134,7 +137,7 @@ def interp(x: Any, xp: Any, fp: Any, /, left: Any = None, right: Any = None, per
 def ediff1d(x: Any, /, to_end: Any = None, to_begin: Any = None) -> Array:
     """Differences of neighbours of the flattened array, with ``to_begin`` in front and ``to_end`` behind."""
     x = ravel(as_array(x))
-    ends = [None if v is None else elementwise.cast(ravel(as_array(v)), x.dtype) for v in (to_begin, to_end)]
+    ends = [None if v is None else ravel(elementwise.as_dtype(v, x.dtype, x.device)) for v in (to_begin, to_end)]
     return concatenate([v for v in (ends[0], x[1:] - x[:-1], ends[1]) if v is not None])
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..core import dtypes, errors
 from ..core.array import Array
 from ..core.device import as_array
 from ..core.ops import elementwise
@@ -18,6 +19,7 @@ from ..core.ops.special import (
     erfinv,
     exp2,
     expit,
+    exponent,
     fmax,
     fmin,
     fmod,
@@ -42,6 +44,7 @@ from ..core.ops.special import (
     xlogy,
     zeta,
 )
+from ..core.ops.special import ldexp as _ldexp
 
 __all__ = [
     "betaln",
@@ -57,6 +60,7 @@ __all__ = [
     "fmax",
     "fmin",
     "fmod",
+    "frexp",
     "gammainc",
     "gammaincc",
     "gammaln",
@@ -70,6 +74,7 @@ __all__ = [
     "j0",
     "j1",
     "jv",
+    "ldexp",
     "log_ndtr",
     "logit",
     "ndtr",
@@ -81,6 +86,29 @@ __all__ = [
     "xlogy",
     "zeta",
 ]
+
+
+def ldexp(x: Any, n: Any, /) -> Array:
+    """x 2 ** n, rounded once, for integers n; its derivative by x is 2 ** n. x, n: [...], they broadcast."""
+    x = as_array(x)
+    return _ldexp(elementwise.cast(x, dtypes.to_float(x.dtype)), as_array(n))
+
+
+def frexp(x: Any, /) -> tuple[Array, Array]:
+    """Mantissa m and exponent n of x = m 2 ** n, 0.5 <= |m| < 1; of 0, infinities and NaN themselves, and 0.
+
+    Args:
+      x: [...] real.
+
+    Returns:
+      m [...] of x's dtype, n [...] int32. The derivative of m is 2 ** -n, of n there is none.
+    """
+    x = as_array(x)
+    x = elementwise.cast(x, dtypes.to_float(x.dtype))
+    if dtypes.kind(x.dtype) == "c":
+        raise errors.unsupported_dtype("frexp", ("x",), (x,), "real numbers")
+    n = exponent(x)
+    return _ldexp(x, -n), n
 
 
 def deg2rad(x: Any, /) -> Array:
@@ -98,5 +126,8 @@ radians, degrees = deg2rad, rad2deg
 
 def heaviside(x: Any, at_zero: Any, /) -> Array:
     """Step: 0 below 0, 1 above, ``at_zero`` at 0, NaN for NaN. The derivative by x is 0."""
-    step = elementwise.where(elementwise.greater(x, 0), 1.0, elementwise.where(elementwise.isnan(x), math.nan, 0.0))
+    x, at_zero = elementwise.operands(x, at_zero)
+    x, at_zero = (elementwise.cast(v, dtypes.to_float(v.dtype)) for v in (x, at_zero))
+    x = elementwise.stop_gradient(x)
+    step = elementwise.where(elementwise.greater(x, 0), 1.0, elementwise.where(elementwise.less(x, 0), 0.0, x))
     return elementwise.where(elementwise.equal(x, 0), at_zero, step)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, Literal, overload
+
+import ml_dtypes
 
 from ..core import dtypes, errors, shortcut
 from ..core.array import Array
-from ..core.aval import size_of
+from ..core.aval import broadcast_shapes, size_of
 from ..core.device import as_array
 from ..core.ops import elementwise, reduce
 from ..core.ops import shape as shape_ops
@@ -155,16 +158,54 @@ def count_nonzero(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Arr
     return sum(elementwise.not_equal(as_array(x), 0), axis, keepdims=keepdims)
 
 
-@shortcut.of_one
-def logsumexp(x: Any, /, axis: Any = None, *, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))) over axes, without overflow. Derivative: the softmax of x.
+@overload
+def logsumexp(
+    x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: Literal[False] = False
+) -> Array: ...
+@overload
+def logsumexp(
+    x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: Literal[True]
+) -> tuple[Array, Array]: ...
+def logsumexp(x: Any, /, axis: Any = None, *, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
+    """log(sum(b exp(x))) over axes, without overflow. Derivative: the softmax of x.
+
+    Args:
+      x: [...].
+      b: weights of any sign that broadcast against x, 1 by default; where one is 0, x does not count. Differentiable.
+      return_sign: return the logarithm of the sum's absolute value and the sum's sign. Otherwise the logarithm is NaN
+        for a sum below 0.
 
     Raises:
       ShapeError: an axis without elements.
     """
+    if b is not None or return_sign:
+        return _weighted_logsumexp(x, 1.0 if b is None else b, axis, keepdims, return_sign)
     x = as_array(x)
     x = elementwise.cast(x, dtypes.to_float(x.dtype))
     return reduce.reduce_logsumexp(x, axis=canonical_axes(axis, x.ndim, "logsumexp"), keepdims=keepdims)
+
+
+def _weighted_logsumexp(x: Any, b: Any, axis: Any, keepdims: bool, return_sign: bool) -> Any:
+    x, b = elementwise.operands(x, b)
+    x, b = (elementwise.cast(v, dtypes.to_float(v.dtype)) for v in (x, b))
+    shape = broadcast_shapes(x.shape, b.shape)
+    if shape is None:
+        raise errors.broadcast("logsumexp", ("x", "b"), (x, b))
+    x, b = broadcast_to(x, shape), broadcast_to(b, shape)
+    axes = canonical_axes(axis, x.ndim, "logsumexp")
+    none = elementwise.equal(b, 0)
+    largest = elementwise.where(none, -math.inf, elementwise.stop_gradient(x))
+    largest = reduce.reduce_max(largest, axis=axes, keepdims=True)
+    largest = elementwise.where(elementwise.isfinite(largest), largest, 0.0)
+    shifted = x - largest
+    # A power that does not count stays finite, so that 0 times it is 0; the derivative by its weight is the power.
+    limit = math.log(float(ml_dtypes.finfo(x.dtype).max)) - 1
+    shifted = elementwise.where(none, elementwise.minimum(shifted, limit), shifted)
+    total = reduce.reduce_sum(b * elementwise.exp(shifted), axis=axes, keepdims=keepdims)
+    largest = largest if keepdims else shape_ops.reshape(largest, shape=total.shape)
+    if return_sign:
+        return elementwise.log(elementwise.abs(total)) + largest, elementwise.sign(total)
+    return elementwise.log(total) + largest
 
 
 def _arg(op: Any, x: Any, axis: int | None, keepdims: bool) -> Array:
@@ -251,9 +292,9 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     one = (*x.shape[:axis], 1, *x.shape[axis + 1 :])
     parts = [x]
     if prepend is not None:
-        parts.insert(0, _joined(prepend, one))
+        parts.insert(0, _joined(x, prepend, one))
     if append is not None:
-        parts.append(_joined(append, one))
+        parts.append(_joined(x, append, one))
     x = concatenate(parts, axis=axis) if len(parts) > 1 else x
     before = (slice(None),) * axis
     for _ in range(n):
@@ -262,6 +303,6 @@ def diff(x: Any, /, *, axis: int = -1, n: int = 1, prepend: Any = None, append: 
     return x
 
 
-def _joined(part: Any, one: tuple[int, ...]) -> Array:
-    part = as_array(part)
+def _joined(x: Array, part: Any, one: tuple[int, ...]) -> Array:
+    part = elementwise.operands(x, part)[1]
     return part if part.ndim else broadcast_to(part, one)

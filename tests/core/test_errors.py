@@ -155,6 +155,8 @@ ROWS = [
     ("too_many_indices", lambda: V[0, 0], IndexOutOfBounds, "2 indices for x [3], which has 1 axes"),
     ("index_out_of_bounds", lambda: V[3], IndexOutOfBounds,
      "index 3 on axis 0 of size 3: an index must lie in [-3, 2]"),
+    ("empty_axis", lambda: knp.take(V[:0], [0], mode="clip"), IndexOutOfBounds,
+     "take: mode='clip' on axis 0 of size 0: there is no element that an index could be led to"),
     ("bad_index", lambda: V[1.5], DTypeError, "an index is an integer, a slice, None, ..., or an array"),
     ("mask_shape", lambda: V[np.ones(4, bool)], IndexOutOfBounds, "mask [4] on x [3] from axis 0"),
     ("update_shape", lambda: V.at[:2].set(V), ShapeError, "value [3] does not broadcast to the selected [2]"),

@@ -239,6 +239,15 @@ def test_transformations_go_through(monkeypatch):
         assert all(same(y, want) for y in got)
 
 
+@pytest.mark.filterwarnings("ignore:.*no kernel on pretended")
+def test_functions_of_devices_have_no_plan(pretended):
+    here, there = knp.ones(2), knp.ones(2, device="pretended:0")
+    for _ in range(3):
+        for x in (here, there):
+            assert knp.astype(x, "float64", device="cpu").device is here.device
+            assert knp.astype(x, "float64", device="pretended:0").device is there.device
+
+
 def test_devices_are_not_mixed(pretended):
     here, there = knp.ones((2, 2)), knp.ones((2, 2), device="pretended:0")
     for call in (

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from catalog import FLOATS, ROWS, RULE, ZERO, Draw, assert_within_ulp, each
+from catalog import COMPLEXES, FLOATS, ROWS, RULE, ZERO, Draw, assert_within_ulp, aval, each, from_reals, in_reals
 
 import knet
 import knet.numpy as knp
@@ -43,6 +43,8 @@ class Subject:
       params: static.
       moving: positions of the operands by which derivatives are compared with differences.
       ulp: how far a batch may be from a loop; 0 for what only moves elements.
+      complexes: which operands of the primitive are complex. Here, as in the results, their real and imaginary parts
+        stand for them, so that the laws deal with real arrays alone.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Subject:
     params: dict[str, Any]
     moving: tuple[int, ...]
     ulp: float = 16
+    complexes: tuple[bool, ...] = ()
 
     @property
     def arrays(self) -> list[Any]:
@@ -58,7 +61,8 @@ class Subject:
 
     def call(self, *arrays: Any) -> Any:
         """The primitive, whose results are a list whether it has one or several."""
-        return each(registry[self.name](*arrays, **self.params))
+        operands = from_reals(arrays, self.complexes) if any(self.complexes) else arrays
+        return in_reals(each(registry[self.name](*operands, **self.params)))
 
     def of(self, positions: Sequence[int], operands: Sequence[Any]) -> Callable[..., Any]:
         """The primitive as a function of some of its operands; the others are given."""
@@ -88,27 +92,45 @@ def _varied(array: Any, k: int) -> Any:
 def subjects_of(name: str, dtype: Any = None) -> list[Subject]:
     """One for each case of the primitive's row, in double precision unless another dtype is given."""
     row = ROWS[name]
-    dtype = dtype or (F64 if F64 in row.dtypes else row.dtypes[0])
+    dtype = dtype or (row.double if row.double in row.dtypes else row.dtypes[0])
     found = []
     for case in row.cases:
 
         def draw(k: int, case: Any = case) -> list[Any]:
             operands = case.draw(dtype, f"{name} law {k}")
-            return [_varied(x, k) if isinstance(o, np.ndarray) else x for x, o in zip(operands, case.operands)]
+            return in_reals(
+                [_varied(x, k) if isinstance(o, np.ndarray) else x for x, o in zip(operands, case.operands)]
+            )
 
+        complexes = tuple(x.dtype.kind == "c" for x in case.draw(dtype, name))
         moving = tuple(
             i
-            for i, (kind, operand) in enumerate(zip(row.grads, case.operands))
+            for i, (kind, operand) in enumerate(
+                (k, o) for k, o, c in zip(row.grads, case.operands, complexes) for _ in range(1 + c)
+            )
             if isinstance(operand, Draw)
             # What is constant in steps stays so under a small step; but not what only claims to be constant, nor what
             # picks positions by comparing two operands.
             and (kind == RULE or (kind == ZERO and row.elementwise and name != "stop_gradient"))
         )
-        subject = Subject(name, f"{name}({case}) in {dtype}", draw, case.params, moving, 0 if row.ulp == 0 else 16)
-        if dtype not in FLOATS or any(y.dtype not in FLOATS for y in subject.call(*subject.arrays)):
+        subject = Subject(
+            name, f"{name}({case}) in {dtype}", draw, case.params, moving, 0 if row.ulp == 0 else 16, complexes
+        )
+        if dtype not in FLOATS + COMPLEXES or any(y.dtype not in FLOATS for y in subject.call(*subject.arrays)):
             subject = dataclasses.replace(subject, moving=())
         found.append(subject)
     return found
+
+
+# What complex numbers are put together from parts with, and taken apart: their laws see a wrong rule of these, too.
+OF_PARTS = ("add", "multiply", "real", "imag")
+
+
+def has_complex_numbers(name: str) -> bool:
+    """Whether operands or results of the primitive are complex."""
+    case, dtype = ROWS[name].cases[0], ROWS[name].dtypes[-1]
+    arrays = case.draw(dtype, name)
+    return any(x.dtype.kind == "c" for x in (*arrays, *each(aval(ROWS[name], arrays, case.params))))
 
 
 def doubles(subjects: Sequence[Subject]) -> list[Subject]:
@@ -481,7 +503,7 @@ def differentiable(name: str) -> list[Subject]:
 
 
 def in_every_float(name: str) -> list[Subject]:
-    return [s for d in FLOATS if d in ROWS[name].dtypes for s in subjects_of(name, d) if s.moving]
+    return [s for d in FLOATS + COMPLEXES if d in ROWS[name].dtypes for s in subjects_of(name, d) if s.moving]
 
 
 def in_every_dtype(name: str) -> list[Subject]:

@@ -67,6 +67,24 @@ def test_what_it_says_of_derivatives(generate, name, derivative):
     assert rows(generate.text, 0)[name][2] == derivative
 
 
+@pytest.mark.parametrize(
+    ("name", "backends"),
+    [
+        ("exp", "all; kernels: C"),
+        ("add", "all; kernels: CPU, C"),
+        ("median", "all"),
+        ("linalg.eig", "all"),
+        ("segment_sum", "all"),
+        ("zeros", "all"),
+        ("unique", "all, by way of the host"),
+        ("nonzero", "all, by way of the host"),
+        ("arcsin", ""),
+    ],
+)
+def test_what_it_says_of_backends(generate, name, backends):
+    assert rows(generate.text, 0)[name][3] == backends
+
+
 def test_the_namespace_exports_no_modules_but_the_extensions():
     modules = [name for name in knp.__all__ if isinstance(getattr(knp, name), type(pytest))]
     assert modules == ["fft", "linalg"]

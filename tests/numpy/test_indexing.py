@@ -106,6 +106,8 @@ def test_getitem(case):
 @given(indexed(), st.integers(0, 3))
 @example((GRID, (slice(None, None, -1), 1, [0, 0])), 0)
 @example((GRID, ([1, 1, 0], slice(None), [0, 0, 2])), 1)
+@example((GRID, (slice(None), np.array([2, 0, 0]))), 0)  # rows of a transposed view
+@example((GRID, (..., np.array([3, 1, 1]))), 0)
 def test_set_and_add(case, variant):
     x, index = case
     target = x[index].shape
@@ -178,6 +180,13 @@ def test_updates_keep_the_dtype_of_the_array():
     x = knp.zeros(3, dtype=knp.int32)
     assert x.at[0].set(2.7).dtype == knp.int32 and x.at[0].set(2.7).tolist() == [2, 0, 0]
     assert x.at[[0]].add(knp.asarray(2.0)).dtype == knp.int32
+
+
+def test_python_numbers_are_not_rounded_to_single_precision_on_their_way():
+    x = knp.zeros(2, dtype=knp.float64)
+    updates = (x.at[0].set(0.1), x.at[[0]].set(0.1), x.at[0].add(0.1), x.at[[0]].add(0.1), x.at[0].subtract(-0.1))
+    assert [float(y[0]) for y in updates] == [0.1] * 5
+    assert float(knp.put_along_axis(x, knp.asarray([0]), 0.1)[0]) == 0.1
 
 
 @pytest.mark.parametrize("index", [3, -4, (0, 5), [0, 3], ([0, -4],), (slice(None), [5])])

@@ -35,6 +35,28 @@ def test_pad(mode, options, shape):
     np.testing.assert_allclose(np.asarray(got), [np.pad(x, 2, mode, **options) for x in batch], rtol=1e-14, atol=1e-14)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "symmetric"])
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_odd_reflection(mode, n):
+    options = {"mode": mode, "reflect_type": "odd"}
+    for width in ((0, 0), (1, 2), (4, 4), (9, 3), (2, 13), (13, 13)):  # with borders many times as long as x
+        for x in (RNG.normal(size=(n, 2)), RNG.integers(-9, 9, (n, 2))):
+            got, want = np.asarray(knp.pad(x, (width, (1, 0)), **options)), np.pad(x, (width, (1, 0)), **options)
+            np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
+            assert got.dtype == want.dtype
+    check_grads(lambda x: knp.pad(x, (5, 4), **options), (RNG.normal(size=n),), order=2)
+    batch = RNG.normal(size=(3, n))
+    got = knet.vmap(lambda x: knp.pad(x, 4, **options))(batch)
+    np.testing.assert_allclose(np.asarray(got), [np.pad(x, 4, **options) for x in batch], rtol=1e-13, atol=1e-13)
+
+
+def test_infinity_in_one_border_stays_out_of_the_other():
+    x = np.array([1.0, 2.0, 4.0, np.inf])
+    with np.errstate(all="ignore"):
+        got = knp.pad(x, (2, 1), "reflect", reflect_type="odd").tolist()
+    assert got == [-2.0, 0.0, 1.0, 2.0, 4.0, np.inf, np.inf]
+
+
 def test_empty_borders_are_zeros_and_constants_may_be_traced():
     assert knp.pad(knp.ones(1), 1, "empty").tolist() == [0.0, 1.0, 0.0]
     grad = knet.grad(lambda c: knp.pad(knp.ones(3), 2, constant_values=c).sum())(5.0)
@@ -44,6 +66,8 @@ def test_empty_borders_are_zeros_and_constants_may_be_traced():
 def test_arguments():
     with pytest.raises(ArgumentError, match=r"it is one of constant, empty"):
         knp.pad(knp.ones(2), 1, "mirror")
+    with pytest.raises(ArgumentError, match="reflect_type='both': it is 'even' or 'odd'"):
+        knp.pad(knp.ones(2), 1, "reflect", reflect_type="both")
     for width in (-1, (1.5, 2), [(1, 2), (3, 4)], [1, 2, 3]):
         with pytest.raises(ShapeError, match=r"x has 1 axes, each needs"):
             knp.pad(knp.ones(2), width)

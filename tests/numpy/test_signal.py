@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import knet
 import knet.numpy as knp
-from knet.core.errors import ArgumentError, DTypeError, ShapeError, TracerError
+from knet.core.errors import ArgumentError, ShapeError, TracerError
 from knet.testing import check_grads
 
 RNG = np.random.default_rng(0)
@@ -44,8 +44,29 @@ def test_arguments_of_convolutions():
         knp.convolve(np.ones((2, 2)), np.ones(2))
     with pytest.raises(ArgumentError, match="it is 'full', 'same' or 'valid'"):
         knp.convolve(np.ones(2), np.ones(2), "all")
-    with pytest.raises(DTypeError, match="real numbers"):
-        knp.convolve(np.ones(2, complex), np.ones(2))
+
+
+@pytest.mark.parametrize("name", ["convolve", "correlate"])
+@pytest.mark.parametrize("mode", MODES)
+def test_convolutions_of_complex_numbers(name, mode):
+    rng = np.random.default_rng(1)
+    f, want = getattr(knp, name), getattr(np, name)
+    for n, m in ((5, 3), (3, 5), (1, 1), (4, 4), (2, 7)):
+        a, b, v, w = (rng.normal(size=k) for k in (n, n, m, m))
+        a, v = a + 1j * b, v + 1j * w
+        for x, y in ((a, v), (a, w), (b, v), (a.astype(np.complex64), v.astype(np.complex64))):
+            got = np.asarray(f(x, y, mode))
+            assert got.dtype == np.result_type(x, y)
+            np.testing.assert_allclose(got, want(x, y, mode), atol=64 * np.finfo(got.dtype).eps)
+
+        def of_reals(a, b, v, w):
+            y = f(a + 1j * b, v + 1j * w, mode)
+            return knp.real(y), knp.imag(y)
+
+        check_grads(of_reals, (a.real, a.imag, v.real, v.imag), order=2)
+    batch = rng.normal(size=(2, 5)) + 1j
+    got = knet.vmap(lambda a: f(a, v, mode))(batch)
+    np.testing.assert_allclose(np.asarray(got), [want(a, v, mode) for a in batch], atol=1e-13)
 
 
 def test_interp():

@@ -14,7 +14,7 @@ from scipy import stats
 
 import knet
 import knet.numpy as knp
-from knet.core.errors import NotDifferentiable
+from knet.core.errors import DTypeError, NotDifferentiable, ShapeError
 from knet.core.ops.special import loggamma_slope
 from knet.testing import check_grads
 
@@ -150,3 +150,78 @@ def test_angles_and_heaviside():
 def test_import_knet_does_not_import_scipy():
     code = "import sys, knet, knet.numpy; assert not any(m.split('.')[0] == 'scipy' for m in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- powers of two ----------------------------------------------------------------------------------------------------
+
+ENDS = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 5e-324, -1e-310, 2.0**-1022, 1e308, 1.0, -0.5, 3.0])
+
+
+@given(st.lists(st.floats(), max_size=4), st.sampled_from([np.float64, np.float32]))
+def test_frexp(values, dtype):
+    with np.errstate(over="ignore", under="ignore"):
+        x = np.concatenate([ENDS, values]).astype(dtype)
+    (m, n), (want, exponent) = knp.frexp(x), np.frexp(x)
+    assert m.dtype == dtype and n.dtype == np.int32
+    assert np.array_equal(np.asarray(m), want, equal_nan=True)
+    assert np.array_equal(np.signbit(np.asarray(m)), np.signbit(want))
+    assert np.array_equal(np.asarray(n)[np.isfinite(x)], exponent[np.isfinite(x)])
+    assert not np.asarray(n)[~np.isfinite(x)].any()
+    assert np.array_equal(np.asarray(knp.ldexp(m, n)), x, equal_nan=True), "the two do not make x again"
+
+
+@given(st.floats(width=32), st.integers(-2500, 2500), st.sampled_from([np.float64, np.float32, np.float16]))
+def test_ldexp(x, n, dtype):
+    with np.errstate(all="ignore"):
+        x = np.asarray(x, dtype)
+        want = np.ldexp(x, n)
+    got = np.asarray(knp.ldexp(x, n))
+    assert got.dtype == dtype and np.array_equal(got, want, equal_nan=True) and np.signbit(got) == np.signbit(want)
+
+
+def test_derivatives_of_powers_of_two():
+    x = np.array([3.0, -0.2, 40.0])
+    check_grads(lambda x: knp.frexp(x)[0], (x,), order=2)
+    check_grads(lambda x: knp.ldexp(x, knp.asarray([[1], [-2]])), (x,), order=2)
+    assert knet.grad(lambda x: knp.frexp(x)[0])(3.0) == 0.25 and knet.grad(lambda x: knp.ldexp(x, 3))(1.5) == 8
+    got = knet.vmap(knp.ldexp, in_axes=(None, 0))(knp.asarray(x), knp.asarray([1, 2]))
+    assert np.array_equal(np.asarray(got), [x * 2, x * 4])
+    assert knp.ldexp(knp.ones(1, dtype=knp.bfloat16), 3).dtype == knp.bfloat16
+    assert knp.frexp(knp.asarray([3, 4]))[0].dtype == knp.float32
+    for f in (lambda: knp.ldexp(1.0, 0.5), lambda: knp.ldexp(1j, 1), lambda: knp.frexp(1j)):
+        with pytest.raises(DTypeError):
+            f()
+
+
+# --- logsumexp with weights -------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 1000), st.sampled_from([None, 0, 1, -1, (0, 1)]), st.booleans())
+def test_weighted_logsumexp(seed, axis, keepdims):
+    rng = np.random.default_rng(seed)
+    x, b = rng.normal(size=(3, 4)) * 300, rng.normal(size=(4,))
+    options = {"axis": axis, "b": b, "keepdims": keepdims, "return_sign": True}
+    with np.errstate(all="ignore"):
+        got, sign = knp.logsumexp(x, **options)
+        want, want_sign = scipy.special.logsumexp(x, **options)
+    np.testing.assert_allclose(np.asarray(got), want, rtol=1e-12)
+    assert np.array_equal(np.asarray(sign), want_sign)
+    np.testing.assert_allclose(
+        np.asarray(knp.logsumexp(x, axis, b=2.0)), scipy.special.logsumexp(x, axis, 2.0), rtol=1e-14
+    )
+
+
+def test_weights_of_zero_and_below():
+    inf = np.inf
+    with np.errstate(all="ignore"):
+        assert float(knp.logsumexp(np.array([1.0, inf]), b=np.array([1.0, 0.0]))) == 1.0
+        assert float(knp.logsumexp(np.array([-inf, -inf]), b=np.array([1.0, 2.0]))) == -inf
+        assert float(knp.logsumexp(np.array([1e4, 0.0]), b=np.array([0.0, 1.0]))) == 0.0
+        assert np.isnan(float(knp.logsumexp(np.ones(2), b=-1.0)))
+    x, b = np.array([[0.3, -1.0, 2.0]]), np.array([1.0, 0.0, 2.5])
+    check_grads(lambda x, b: knp.logsumexp(x, 1, b=b), (x, b), order=2)  # by a weight of 0, too
+    check_grads(lambda x: knp.logsumexp(x, b=-b, return_sign=True)[0], (x,), order=2)
+    got = knet.vmap(lambda x: knp.logsumexp(x, b=b))(np.concatenate([x, 2 * x]))
+    np.testing.assert_allclose(np.asarray(got), scipy.special.logsumexp(np.concatenate([x, 2 * x]), 1, b), rtol=1e-14)
+    with pytest.raises(ShapeError, match="do not broadcast"):
+        knp.logsumexp(np.ones(3), b=np.ones(2))

@@ -11,13 +11,27 @@ import zlib
 
 import numpy as np
 import pytest
-from catalog import INDEX, REFUSED, ROWS, RULE, ZERO, Draw, assert_within_ulp, aval, each
+from catalog import (
+    INDEX,
+    REFUSED,
+    ROWS,
+    RULE,
+    ZERO,
+    Draw,
+    assert_within_ulp,
+    aval,
+    each,
+    from_reals,
+    in_reals,
+)
 
 import knet
 import knet.numpy as knp
 from knet.testing import check_grads
 
 F32, F64 = knp.float32, knp.float64
+C64, C128 = knp.complex64, knp.complex128
+SINGLE = {F64: F32, C128: C64}
 
 
 def pairs(*kinds):
@@ -35,8 +49,9 @@ def operand_name(row, i):
     return names[i] if i < len(names) else f"operand{i}"
 
 
-def cases_of(row, i, dtype=F64):
+def cases_of(row, i, dtype=None):
     """(text, operands, params) of the cases in which operand i is there to be differentiated by."""
+    dtype = dtype or row.double
     for case in row.cases:
         if i < len(case.operands) and isinstance(case.operands[i], Draw):
             result = case.params.get("dtype", dtype)
@@ -48,8 +63,10 @@ def rng_of(text):
     return np.random.default_rng(zlib.crc32(text.encode()))
 
 
-def unit(rng, shape):
-    """A direction whose entries lie in [-1, 1] and away from 0."""
+def unit(rng, shape, dtype=F64):
+    """A direction whose entries, or their parts, lie in [-1, 1] and away from 0."""
+    if dtype.kind == "c":
+        return unit(rng, shape) + 1j * unit(rng, shape)
     return np.asarray(rng.uniform(0.2, 1, shape) * rng.choice([-1.0, 1.0], shape))
 
 
@@ -64,13 +81,14 @@ def pull_back(primitive, arrays, params, i):
 
 
 def function_of(name, arrays, params, moving):
-    """The primitive as a function of some of its operands, under its own name."""
+    """The primitive as a function of some of its operands, under its own name; of complex ones, of their parts."""
+    complexes = [arrays[i].dtype.kind == "c" for i in moving]
 
-    def f(*xs):
+    def f(*parts):
         full = list(arrays)
-        for i, x in zip(moving, xs, strict=True):
+        for i, x in zip(moving, from_reals(parts, complexes), strict=True):
             full[i] = x
-        return ROWS[name].primitive(*full, **params)
+        return in_reals(each(ROWS[name].primitive(*full, **params)))
 
     f.__name__ = name
     return f
@@ -79,7 +97,7 @@ def function_of(name, arrays, params, moving):
 def countable(row, arrays, params, moving):
     """Whether differences can say anything: operands and result have elements, and double precision."""
     results = each(aval(row, arrays, params))
-    return any(r.size and r.dtype == F64 for r in results) and any(arrays[i].size for i in moving)
+    return any(r.size and r.dtype in (F64, C128) for r in results) and any(arrays[i].size for i in moving)
 
 
 @pytest.mark.parametrize(("name", "i"), pairs(RULE))
@@ -88,7 +106,7 @@ def test_first_derivative(name, i):
     for label, arrays, params in cases_of(row, i):
         if countable(row, arrays, params, [i]):
             try:
-                check_grads(function_of(name, arrays, params, [i]), (arrays[i],))
+                check_grads(function_of(name, arrays, params, [i]), in_reals([arrays[i]]))
             except AssertionError as e:
                 raise AssertionError(f"{label}, operand {i}: {e}") from None
             tested += 1
@@ -104,7 +122,8 @@ def test_second_derivative(name):
         moving = [j for j, kind in enumerate(row.grads) if kind == RULE and j < len(arrays)]
         if countable(row, arrays, params, moving):
             try:
-                check_grads(function_of(name, arrays, params, moving), [arrays[j] for j in moving], order=2)
+                points = in_reals([arrays[j] for j in moving])
+                check_grads(function_of(name, arrays, params, moving), points, order=2)
             except AssertionError as e:
                 raise AssertionError(f"{label}: {e}") from None
 
@@ -112,13 +131,14 @@ def test_second_derivative(name):
 @pytest.mark.parametrize(("name", "i"), pairs(RULE))
 def test_single_precision(name, i, backend):
     row = ROWS[name]
-    for label, arrays, params in cases_of(row, i, F32):
+    single = SINGLE[row.double]
+    for label, arrays, params in cases_of(row, i, single):
         y, back = pull_back(row.primitive, list(map(knp.asarray, arrays)), params, i)
-        w = [unit(rng_of(label), v.shape) for v in each(y)]
+        w = [unit(rng_of(label), v.shape, v.dtype) for v in each(y)]
         got = back(like(y, w))
-        assert got.dtype == F32, f"{label}: gradient {got.dtype} of a float32 operand"
+        assert got.dtype == single, f"{label}: gradient {got.dtype} of a {single} operand"
         with knet.use_backend("cpu"):
-            double = [knp.asarray(a.astype(F64) if a.dtype == F32 else a) for a in arrays]
+            double = [knp.asarray(a.astype(row.double) if a.dtype == single else a) for a in arrays]
             wide, back = pull_back(row.primitive, double, params, i)
             want = np.asarray(back(like(wide, [v.astype(u.dtype) for v, u in zip(w, each(y), strict=True)])))
         size = np.full(want.shape, max(float(np.max(np.abs(want), initial=0)), 2.0**-10))

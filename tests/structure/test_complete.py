@@ -8,26 +8,20 @@ import pkgutil
 from pathlib import Path
 
 import pytest
-from catalog import ELSEWHERE, INDEX, REFUSED, ROWS, RULE, ZERO
+from catalog import INDEX, REFUSED, ROWS, RULE, ZERO
 
 import knet
 from knet.core import registry
 from knet.core.primitive import ZERO as ZERO_RULE
 from knet.core.primitive import Primitive
 
-OWN = sorted(name for name, p in registry.items() if isinstance(p, Primitive) and name not in ELSEWHERE)
+OWN = sorted(name for name, p in registry.items() if isinstance(p, Primitive))
 
 
 def test_every_primitive_has_a_row_and_every_row_a_primitive():
     missing, stale = set(OWN) - set(ROWS), set(ROWS) - set(OWN)
     assert not missing, f"no row in tests/catalog.py for {sorted(missing)}"
     assert not stale, f"rows in tests/catalog.py without a primitive: {sorted(stale)}"
-
-
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_what_has_no_row_is_tested_elsewhere(name):
-    assert name in registry and registry[name].__doc__
-    assert "fft" in (Path(__file__).parents[1] / ELSEWHERE[name]).read_text()
 
 
 @pytest.mark.parametrize("name", OWN)

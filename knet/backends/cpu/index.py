@@ -14,7 +14,7 @@ def put_add(x: Any, ids: Any, u: Any) -> Any:
     """See core.ops.index.put_add."""
     rows = x.shape[0]
     check_bounds(ids, rows)
-    y = np.array(x)
+    y = np.array(x, order="C")  # the table below must be a view of it, also where x is a transposed view
     flat = np.asarray(ids).reshape(-1)
     if not flat.size or not u.size:
         return y

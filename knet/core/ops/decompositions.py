@@ -30,14 +30,17 @@ from .linalg import (
     as_column,
     as_row,
     check_matrix,
+    complex_dtype,
     conj,
     constant,
     lapack,
     matmul,
     real_dtype,
+    solve,
     square_aval,
     triangular_solve,
 )
+from .reduce import argmax, reduce_sum
 
 
 def _hermitian(x: Any) -> Any:
@@ -188,6 +191,79 @@ def eigvalsh(x: Any) -> Any:
     """
     failure = lambda: errors.not_converged("eigvalsh", "x", x)  # noqa: E731
     return lapack(x, lambda a: np.linalg.eigvalsh(_hermitian_part(a)), failure=failure)
+
+
+def _wide(x: Any) -> Any:
+    """x with single precision at least, as its complex results have."""
+    return x.astype(np.float32) if x.dtype.itemsize == 2 else x
+
+
+def _eigvals_aval(x: Any) -> ShapedArray:
+    check_matrix("eigvals", x, square=True)
+    return ShapedArray(x.shape[:-1], complex_dtype(x.dtype))
+
+
+def _eig_aval(x: Any) -> tuple[ShapedArray, ShapedArray]:
+    check_matrix("eig", x, square=True)
+    dtype = complex_dtype(x.dtype)
+    return ShapedArray(x.shape[:-1], dtype), ShapedArray(x.shape, dtype)
+
+
+def _eig_vjp(gs: Any, ys: Any, x: Any) -> Any:
+    # With u = v^-1 dx v: dw = diag(u), dv = p - v diag(c), p = v (f u), f[i, j] = 1 / (w[j] - w[i]). The c keep each
+    # column as LAPACK leaves it: its norm 1 (their real part) and its largest component real (their imaginary part).
+    (gw, gv), (w, v) = gs, ys
+    n = v.shape[-1]
+    if not n:
+        return creation.zeros_like(x)
+    inner = None
+    if gv is not None:
+        gv = conj(gv)
+        h = reduce_sum(conj(gv) * v, axis=(v.ndim - 2,), keepdims=True)
+        size = elementwise.abs(elementwise.stop_gradient(v))
+        rows = constant(np.arange(n)[:, None], v)
+        largest = elementwise.equal(rows, shape_ops.expand(argmax(size, axis=v.ndim - 2), (v.ndim - 2,)))
+        turn = elementwise.where(
+            largest, elementwise.imag(h) / elementwise.where(largest, elementwise.real(v), 1.0), 0.0
+        )
+        gp = gv - v * elementwise.real(h) + turn * 1j
+        inner = conj(_inverse_gaps(as_row(w) - as_column(w))) * matmul(adjoint(v), gp)
+    if gw is not None:
+        diagonal = as_row(conj(gw)) * constant(np.eye(n, dtype=w.dtype), w)
+        inner = diagonal if inner is None else inner + diagonal
+    up = adjoint(v)
+    return elementwise.cast(conj(solve(up, matmul(inner, up))), x.dtype)
+
+
+@primitive(aval=_eig_aval, vjp=(_eig_vjp,), batch=batching.pointwise, multiple=True)
+def eig(x: Any) -> Any:
+    """Eigenvalues and right eigenvectors: x v = v diag(w).
+
+    x: [..., M, M]. Returns w [..., M] in no order and v [..., M, M], columns of norm 1 whose largest component is real;
+    both complex. Raises LinAlgError where the iteration does not converge, as with NaN. Derivative: for distinct
+    eigenvalues, v's else NaN; LinAlgError if there are not M independent eigenvectors.
+    """
+    if not x.size:
+        return tuple(np.zeros(a.shape, a.dtype) for a in _eig_aval(x))
+    dtype = complex_dtype(x.dtype)
+    w, v = lapack(_wide(x), lambda a: tuple(np.linalg.eig(a)), failure=lambda: errors.not_converged("eig", "x", x))
+    return w.astype(dtype), v.astype(dtype)
+
+
+@primitive(
+    aval=_eigvals_aval,
+    vjp=(lambda g, _y, x: _eig_vjp((g, None), eig(x), x),),
+    batch=batching.pointwise,
+)
+def eigvals(x: Any) -> Any:
+    """Eigenvalues.
+
+    x: [..., M, M]. Returns [..., M], complex, in no order. Raises and derivative: see eig.
+    """
+    if not x.size:
+        return np.zeros(x.shape[:-1], complex_dtype(x.dtype))
+    failure = lambda: errors.not_converged("eigvals", "x", x)  # noqa: E731
+    return lapack(_wide(x), np.linalg.eigvals, failure=failure).astype(complex_dtype(x.dtype))
 
 
 # --- singular values --------------------------------------------------------------------------------------------------

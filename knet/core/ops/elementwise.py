@@ -9,6 +9,7 @@ as in JAX. A holomorphic function's rule is therefore g * f'(x), the same text a
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from .. import batching, dtypes
 from ..array import install_operators
 from ..aval import ShapedArray
+from ..device import as_array, from_numpy
 from ..pointwise import elementwise
 from ..primitive import LINEAR, ZERO, primitive
 
@@ -318,6 +320,24 @@ def _cast(x: Any, *, dtype: Any) -> Any:
 def cast(x: Any, dtype: Any) -> Any:
     """Elements converted to a (canonical) dtype; the array itself if it has that already."""
     return x if x.dtype is dtype else _cast(x, dtype=dtype)
+
+
+def as_dtype(x: Any, dtype: Any, device: Any = None) -> Any:
+    """Operand in a given dtype. A Python float goes there straight: by way of the default float it would be rounded."""
+    if isinstance(x, float) and dtypes.is_differentiable(dtype):
+        return from_numpy(np.asarray(x, dtype), device)
+    return cast(as_array(x), dtype)
+
+
+def operands(*xs: Any) -> list[Any]:
+    """Arrays of one dtype for operands of a function: Python numbers take the arrays' dtype, as in the operators."""
+    scalars = [x for x in xs if isinstance(x, (bool, int, float, complex))]
+    if not scalars or len(scalars) == len(xs):
+        return meet(*map(as_array, xs))
+    arrays = [x if isinstance(x, (bool, int, float, complex)) else as_array(x) for x in xs]
+    dtype = functools.reduce(dtypes.promote, [x.dtype for x in arrays if not isinstance(x, (int, float, complex))])
+    dtype = functools.reduce(dtypes.promote_scalar, scalars, dtype)
+    return [as_dtype(x, dtype) for x in arrays]
 
 
 def meet(*xs: Any) -> list[Any]:

@@ -14,15 +14,10 @@ from ..aval import ShapedArray
 from ..device import from_numpy
 from ..primitive import LINEAR, primitive
 from . import elementwise
-from .linalg import real_dtype
+from .linalg import complex_dtype, real_dtype
 
 # The scale of a forward transform is that of the inverse one under another name.
 OPPOSITE = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
-
-
-def complex_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Dtype of the transform of real numbers."""
-    return dtypes.complex128 if dtype in (dtypes.float64, dtypes.complex128) else dtypes.complex64
 
 
 def _dft_aval(x: Any, *, axes: tuple[int, ...], inverse: bool, norm: str) -> ShapedArray:

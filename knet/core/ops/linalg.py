@@ -95,6 +95,11 @@ def real_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return {dtypes.complex64: dtypes.float32, dtypes.complex128: dtypes.float64}.get(dtype, dtype)
 
 
+def complex_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Dtype of complex numbers whose parts are as wide; complex64 for half types."""
+    return dtypes.complex128 if dtype in (dtypes.float64, dtypes.complex128) else dtypes.complex64
+
+
 def square_aval(name: str) -> Callable[..., ShapedArray]:
     """Shape rule: square matrices to matrices of that size."""
 

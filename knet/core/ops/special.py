@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import batching, dtypes, errors
+from ..aval import ShapedArray, broadcast_shapes
 from ..device import from_numpy
 from ..pointwise import elementwise
-from ..primitive import ZERO
+from ..primitive import LINEAR, ZERO, primitive
 from . import creation, reduce
 from .elementwise import cast, equal, exp, expm1, greater, isnan, less, log, log1p, sigmoid, sign, trunc, where
 
@@ -333,6 +335,42 @@ fmod = elementwise(
     "fmod", np.fmod, "fmod(x, y)", (lambda g, _y, _a, _b: g, lambda g, _y, a, b: -g * trunc(a / b)),
     "Remainder of x / y with the sign of x.", accepts="iuf",
 )  # fmt: skip
+
+
+def _ldexp_aval(x: Any, n: Any) -> ShapedArray:
+    if dtypes.kind(x.dtype) != "f" or n.dtype.kind not in "iu":
+        raise errors.unsupported_dtype("ldexp", ("x", "n"), (x, n), "a floating-point x and an integer n")
+    shape = broadcast_shapes(x.shape, n.shape)
+    if shape is None:
+        raise errors.broadcast("ldexp", ("x", "n"), (x, n))
+    return ShapedArray(shape, x.dtype)
+
+
+@primitive(
+    aval=_ldexp_aval,
+    vjp=(lambda g, _y, x_aval, n: reduce.sum_to(ldexp(g, n), x_aval.shape), "an exponent is an integer"),
+    jvp=LINEAR(0),
+    batch=batching.pointwise,
+)
+def ldexp(x: Any, n: Any) -> Any:
+    """x 2 ** n, rounded once: exact unless it overflows or becomes subnormal.
+
+    x: [...] floating, n: [...] integer; they broadcast. Returns [...] of x's dtype.
+    """
+    with np.errstate(all="ignore"):
+        n = np.clip(n, -9999, 9999).astype(np.int32)  # beyond any dtype's range
+        return np.ldexp(x if x.dtype.itemsize > 2 else x.astype(np.float32), n).astype(x.dtype)
+
+
+@primitive(
+    aval=lambda x: ShapedArray(x.shape, dtypes.int32), vjp="integers have no derivative", batch=batching.pointwise
+)
+def exponent(x: Any) -> Any:
+    """The n of x = m 2 ** n with 0.5 <= |m| < 1; 0 for 0, infinities and NaN.
+
+    x: [...] floating. Returns int32 [...].
+    """
+    return np.where(np.isfinite(x), np.frexp(x.astype(np.float64))[1], 0).astype(np.int32)
 
 
 def _preferred(g: Any, a: Any, b: Any, before: Any) -> Any:

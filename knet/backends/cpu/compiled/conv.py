@@ -72,7 +72,7 @@ def conv(
     name: str, x_shape: Ints, w_shape: Ints, *, stride: Ints, padding: Pairs, dilation: Ints, groups: int,
     threads: int, lanes: int | None = None,
 ) -> Kernel | None:  # fmt: skip
-    """Kernel of operands (x, w, y): y[n, o, i] = sum over c, k of w[o, c, k] x[n, c, i * stride - before + k * dilation].
+    """Kernel of operands (x, w, y): y[n, o, i] = sum over c, k of w[o, c, k] x[n, c, i stride - before + k dilation].
 
     A unit is an image, unless there are fewer images than threads. None if unsupported.
     """

@@ -106,7 +106,6 @@ for (long c = 0; c < {self.channels}; c++, s += {height * width}, d += {self.cha
 """
 
 
-
 @dataclass(frozen=True)
 class Correlation:
     """out[n, m, i s + p, j s + q] = sum over r and the taps (a, b, k) of plane (p, q) of
@@ -161,10 +160,10 @@ class Correlation:
 
     def kernel(self, name: str, threads: int, lanes: int) -> Kernel:
         """Kernel of operands (source, w, out)."""
-        (images, _, *_), (depth, height, width), (down, across) = self.source, self.outputs, self.spread
+        images, depth = self.source[0], self.outputs[0] // self.groups
         band = self.band(threads, lanes)
         lowering = self.lowering(band)
-        pixels, depth = band * self.grid[1], depth // self.groups
+        pixels = band * self.grid[1]
         steps = lowering.channels * max(map(len, self.planes))
         m, v = tiles.choose_tile(depth, pixels, steps, lanes)
         span = min(pixels, v * lanes)
@@ -202,7 +201,7 @@ if (m > {depth - m}) m = {depth - m};
 y + ((n * {self.groups} + g) * {depth} + m) * {image} + i * {self.grid[1]} + p, taps, {places[-1]});
 }}
 }}"""
-        fill = f"copy = s;" if direct else f"{name}_lower(s, (float *)own, i);"
+        fill = "copy = s;" if direct else f"{name}_lower(s, (float *)own, i);"
         source = f"""
 static void {name}(const float *x, const float *w, float *y, {tiles.SIGNATURE})
 {{

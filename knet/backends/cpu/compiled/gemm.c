@@ -175,6 +175,17 @@ GEMM_INLINE void gemm_copy(const float *from, long ls, long rows, long cols, flo
   }
 }
 
+/* The same for panel after panel, which lie stride floats apart: rows of from are read in one go. */
+static __attribute__((noinline, unused)) void gemm_spread(const float *from, long ls, long rows, long cols, float *to,
+                                                          long width, long stride) {
+  for (long q = 0; q < rows; q++, from += ls, to += width)
+    for (long j = 0, g = 0; j < cols; j += width, g += stride) {
+      float *t = to + g;
+      for (long i = j; i < GEMM_MIN(cols, j + width); i += GEMM_W, t += GEMM_W)
+        gemm_put(t, gemm_load(from + i, gemm_first(cols - i)));
+    }
+}
+
 /* c[i*ci + j] (+)= sum over p of a[i*la + p] * b[j*lb + p], for i < R and j < S: both operands run along k. */
 GEMM_INLINE void gemm_dot(const int R, const int S, const long k, const float *a, const long la, const float *b,
                           const long lb, float *c, const long ci, const int add) {

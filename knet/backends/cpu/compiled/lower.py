@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
 from ....compiler.scalar import C_TYPES, compute_dtype, printable
+from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
+from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
 from . import scalar, windows
 from .kernel import Kernel
+from .loops import Carry, Loop, Slide
 from .nest import nest
 from .products import product
-from .schedule import HostCall, Launch
+from .schedule import HostCall, Item, Launch
 
 Generated = tuple[Kernel, list[Ref], float]
 
@@ -35,23 +39,38 @@ def fusable(node: Node) -> bool:
         return False
 
 
-class Lowering:
-    """The launches of a graph, in order."""
+class Shared:
+    """What the lowering of a program and of the loops in it have in common."""
 
-    def __init__(self, graph: Graph, threads: int) -> None:
-        self.graph = decompose(graph)
+    def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.refs: dict[Value, Ref] = {}
-        self.items: list[Launch | HostCall] = []
         self.sources: list[str] = []
-        self.work_buffers = 0
         self.constants: list[Any] = []
-        for i, x in enumerate(self.graph.inputs):
-            self.refs[x] = Ref(Buffer("input", i, nbytes_of(x), x.dtype), x.shape)
+        self.numbers = itertools.count()
+
+    def name(self) -> str:
+        """A new name of C functions."""
+        return f"k{next(self.numbers)}"
+
+
+class Lowering:
+    """The launches of a graph, in order, in ``items``.
+
+    Args:
+      graph: optimised.
+      inputs, outputs: where its inputs lie and its outputs are wanted, densely.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[Ref], outputs: Sequence[Ref], shared: Shared) -> None:
+        self.graph = decompose(graph)
+        self.shared = shared
+        self.threads = shared.threads
+        self.items: list[Item] = []
+        self.refs: dict[Value, Ref] = dict(zip(self.graph.inputs, inputs, strict=True))
         for x, array in self.graph.constants.items():
-            self.refs[x] = Ref(Buffer("constant", len(self.constants), nbytes_of(x), x.dtype), x.shape)
-            self.constants.append(array)
-        self.outputs = [Buffer("output", i, nbytes_of(y), y.dtype) for i, y in enumerate(self.graph.outputs)]
+            self.refs[x] = Ref(Buffer("constant", len(shared.constants), nbytes_of(x), x.dtype), x.shape)
+            shared.constants.append(array)
+        self.outputs = outputs
         self.direct = self._direct_outputs()
         items = fuse(self.graph, fusable)
         self.needed = self._needed(items)
@@ -75,13 +94,14 @@ class Lowering:
             if base.node is None or base.node.op in VIEWS or base.node.op is shape.unstack or base in direct:
                 self.copied.append(i)
             else:
-                direct[base] = Ref(self.outputs[i], base.shape)
+                out = self.outputs[i]
+                direct[base] = Ref(out.buffer, base.shape, None, out.offset)
         return direct
 
     def _finish_outputs(self) -> None:
         for i in self.copied:
             y = self.graph.outputs[i]
-            self.copy(self.ref(y), Ref(self.outputs[i], y.shape), "copy to the result")
+            self.copy(self.ref(y), self.outputs[i], "copy to the result")
 
     def _needed(self, items: list[Cluster | Node]) -> set[Value]:
         """Values that must lie in memory: those that something outside of their cluster reads."""
@@ -109,16 +129,11 @@ class Lowering:
 
     def new(self, aval: ShapedArray) -> Ref:
         """A dense array in the workspace."""
-        self.work_buffers += 1
-        value = Value(aval)
-        return Ref(Buffer("work", self.work_buffers, nbytes_of(value), aval.dtype), aval.shape)
+        return Ref(Buffer("work", next(self.shared.numbers), nbytes_of(Value(aval)), aval.dtype), aval.shape)
 
     def scratch(self, nbytes: int) -> Buffer | None:
         """Scratch memory in the workspace."""
-        if not nbytes:
-            return None
-        self.work_buffers += 1
-        return Buffer("work", self.work_buffers, nbytes, np.dtype("uint8"))
+        return Buffer("work", next(self.shared.numbers), nbytes, np.dtype("uint8")) if nbytes else None
 
     def target(self, value: Value) -> Ref:
         """Where a value is to be computed."""
@@ -163,8 +178,7 @@ class Lowering:
             return
         a = Value(ShapedArray(x.shape, x.dtype))
         node = Node(elementwise.stop_gradient, [a], {}, [a.aval])
-        name = f"k{len(self.items)}"
-        kernel = nest(name, single(node), {a: x}, {node.results[0]: y}, self.threads)
+        kernel = nest(self.shared.name(), single(node), {a: x}, {node.results[0]: y}, self.threads)
         self.launch((kernel, [x, y], x.size), text)
 
     # --- launches -----------------------------------------------------------------------------------------------------
@@ -172,7 +186,7 @@ class Lowering:
     def launch(self, generated: Generated, text: str) -> None:
         """Append a kernel."""
         kernel, operands, work = generated
-        self.sources.append(kernel.source)
+        self.shared.sources.append(kernel.source)
         shared, own = self.scratch(kernel.shared), self.scratch(kernel.own * self.threads)
         self.items.append(Launch(kernel, operands, work, text, shared, own))
 
@@ -184,15 +198,17 @@ class Lowering:
             for x in node.values:
                 if source(x)[0] not in cluster.axes:
                     inputs[x] = self.ref(x)
-        kernel = nest(f"k{len(self.items)}", cluster, inputs, outputs, self.threads)
+        kernel = nest(self.shared.name(), cluster, inputs, outputs, self.threads)
         text = " ".join(n.op.name for n in cluster.nodes)
         work = cluster.size * len(cluster.nodes)
         self.launch((kernel, [*inputs.values(), *outputs.values()], work), f"{cluster.sizes}: {text}")
 
     def node(self, node: Node) -> None:
         """Launch an operation that is not part of a nest."""
+        if isinstance(node.op, ScanCall) and self.scan(node):
+            return
         generate = GENERATORS.get(node.op.name)
-        generated = generate(self, node, f"k{len(self.items)}") if generate is not None else None
+        generated = generate(self, node) if generate is not None else None
         if generated is not None:
             shapes = ", ".join(str(list(x.shape)) for x in node.values)
             self.launch(generated, f"{node.op.name} {shapes}")
@@ -201,31 +217,78 @@ class Lowering:
         results = [self.target(y) for y in node.results]
         self.items.append(HostCall(node, operands, results, f"{node.op.name} by NumPy"))
 
+    def scan(self, node: Node) -> bool:
+        """A loop whose steps are launches; False if NumPy is needed in it."""
+        call = node.op
+        loop = Loop(call.length, call.reverse, [], [], [], f"scan of {call.length} steps")
+        outer = [self.ref(x) if type(x) is Value else self.number(x, v) for x, v in zip(node.operands, call.body.inputs)]
+        consts, starts, xs = call.split(outer)
+        inner = [*consts]
+        carries = []
+        for start, y, v in zip(starts, node.results, call.body.outputs):
+            carry = Carry(self.shared, self.dense(start), v)
+            carries.append(carry)
+            inner.append(carry.current)
+        for x in xs:
+            slide = Slide(self.shared, x)
+            loop.slides.append(slide)
+            inner.append(slide.ref)
+        stacked: dict[Value, Slide] = {}
+        outs: list[Ref] = []
+        for y, v in zip(node.results[call.carry :], call.body.outputs[call.carry :], strict=True):
+            slide = Slide(self.shared, self.target(y))
+            loop.slides.append(slide)
+            outs.append(slide.ref)
+            if type(v) is Value:
+                stacked.setdefault(v, slide)
+        made = {y for n in call.body.nodes for y in n.results}
+        for carry, v in zip(carries, call.body.outputs):
+            # A carry that is stacked as well is read in the next step from where it was stacked.
+            carry.slide = stacked.get(v) if v in made else None
+            loop.carries.append(carry)
+        sources, constants = len(self.shared.sources), len(self.shared.constants)
+        body = Lowering(call.body, inner, [*(c.next for c in carries), *outs], self.shared)
+        if any(isinstance(item, HostCall) for item in body.items):
+            del self.shared.sources[sources:], self.shared.constants[constants:]
+            return False
+        loop.items = body.items
+        self.items.append(loop)
+        for y, carry in zip(node.results, carries):
+            result = carry.result(call.length, call.reverse)
+            if y in self.direct:
+                self.copy(result, self.target(y), "copy to the result")
+            else:
+                self.refs[y] = result
+        return True
 
-def _matmul(lowering: Lowering, node: Node, name: str) -> Generated | None:
+    def number(self, x: Any, like: Value) -> Ref:
+        """A Python number among the operands of a call, as an array."""
+        ref = Ref(Buffer("constant", len(self.shared.constants), nbytes_of(like), like.dtype), like.shape)
+        self.shared.constants.append(from_numpy(np.full(like.shape, x, like.dtype)))
+        return ref
+
+
+def _matmul(lowering: Lowering, node: Node) -> Generated | None:
     if node.results[0].dtype != dtypes.float32:
         return None
     x, w = (lowering.ref(v) for v in node.values)
     y = lowering.target(node.results[0])
-    name = f"k{len(lowering.items)}"
-    generated = product(name, x, w, y, lowering.threads)
+    generated = product(lowering.shared.name(), x, w, y, lowering.threads)
     if generated is None:
         x, w = lowering.dense(x), lowering.dense(w)
-        generated = product(f"k{len(lowering.items)}", x, w, y, lowering.threads)
+        generated = product(lowering.shared.name(), x, w, y, lowering.threads)
     return generated
 
 
-def _window(lowering: Lowering, node: Node, name: str) -> Generated | None:
-    kernel = windows.kernel(name, node, lowering.threads)
+def _window(lowering: Lowering, node: Node) -> Generated | None:
+    kernel = windows.kernel(lowering.shared.name(), node, lowering.threads)
     if kernel is None:
         return None
     operands = [lowering.dense(lowering.ref(x)) for x in node.values]
     y = lowering.target(node.results[0])
-    kernel = windows.kernel(f"k{len(lowering.items)}", node, lowering.threads)
-    assert kernel is not None
     return kernel, [*operands, y], windows.work(node)
 
 
-GENERATORS: dict[str, Callable[[Lowering, Node, str], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
+GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
     windows.GENERATORS, _window
 )

@@ -34,14 +34,13 @@ _START = {"reduce_sum": "0", "reduce_max": None, "reduce_min": None}
 
 
 class Access:
-    """An array that the nest reads or writes: pointer, C type, strides by dim, offset in elements."""
+    """An array that the nest reads or writes: pointer to its first element, C type, strides by dim."""
 
     def __init__(self, pointer: str, ref: Ref, axes: Axes) -> None:
         self.pointer = pointer
         self.ref = ref
         self.type = c_type(ref.dtype)
         self.dtype = ref.dtype
-        self.offset = ref.offset
         self.strides: dict[int, int] = {}
         for d, step, n in zip(axes, ref.strides, ref.shape, strict=True):
             if d is not None and n != 1:
@@ -157,8 +156,6 @@ class Nest:
             step = loop.step(access)
             if step:
                 terms.append(loop.variable if step == 1 else f"{loop.variable} * {step}")
-        if access.offset:
-            terms.append(str(access.offset))
         return f"{access.pointer}[{' + '.join(terms) or '0'}]"
 
     def kernel(self) -> Kernel:
@@ -211,7 +208,7 @@ class Nest:
                 f"        {kind} s = p{i}[i];\n"
                 f"        for (int t = 1; t < threads; t++) {{ {kind} v = p{i}[i + t * ({self.part_stride} / "
                 f"(long)sizeof({kind}))]; {_accumulate(v, 's', 'v')} }}\n"
-                f"        y{i}[{out.offset} + i] = s;\n    }}"
+                f"        y{i}[i] = s;\n    }}"
             )
         return (
             f"static void {self.name}_clear({signature}) {{\n" + "\n".join(clear) + "\n}\n",

@@ -83,9 +83,7 @@ class Pooling:
         """
         inner = 1 if self.images < threads else self.channels
         size = {"s": math.prod(self.sizes), "o": math.prod(self.out)}
-        names = ", ".join(
-            f"{'' if i == len(operands) - 1 else 'const '}float *{a[1:]}" for i, a in enumerate(operands)
-        )
+        names = ", ".join(f"{'' if i == len(operands) - 1 else 'const '}float *{a[1:]}" for i, a in enumerate(operands))
         moves = ", ".join(f"{a[1:]} += {size[a[0]]}" for a in operands)
         starts = " ".join(f"{a[1:]} += lo * {size[a[0]] * inner};" for a in operands)
         source = f"""{functions}
@@ -116,12 +114,10 @@ def two_dimensional(x_shape: Ints, window: Ints, stride: Ints, padding: Pairs) -
     out = output_sizes(sizes, windows, strides, pads, (1, 1))
     if min(out) < 1:
         return None
-    return Pooling(*x_shape[:2], sizes, windows, strides, pads, out)  # type: ignore[arg-type]
+    return Pooling(*x_shape[:2], sizes, windows, strides, pads, out)  # type: ignore[arg-type,call-arg]
 
 
-def max_pool(
-    name: str, x_shape: Ints, *, window: Ints, stride: Ints, padding: Pairs, threads: int
-) -> Kernel | None:
+def max_pool(name: str, x_shape: Ints, *, window: Ints, stride: Ints, padding: Pairs, threads: int) -> Kernel | None:
     """Kernel of operands (x, y): maxima over windows, NaN where one is NaN. None if unsupported."""
     p = two_dimensional(x_shape, window, stride, padding)
     if p is None:
@@ -142,7 +138,9 @@ def avg_pool(
     p = two_dimensional(x_shape, window, stride, padding)
     if p is None:
         return None
-    functions = _counts(p, name, include_padding) + _reduced(p, f"{name}_plane", "(A + B)", "0", f"A / {name}_count(i, j)")
+    functions = _counts(p, name, include_padding) + _reduced(
+        p, f"{name}_plane", "(A + B)", "0", f"A / {name}_count(i, j)"
+    )
     call = f"{name}_plane(x, y, (float *)own);"
     return p.kernel(name, functions, call, _reduced_scratch(p), threads, ("sx", "oy"))
 
@@ -222,7 +220,7 @@ static inline float {name}_count(long i, long j) {{ return {name}_rows[i] * {nam
 def max_pool_grad(
     name: str, g_shape: Ints, x_shape: Ints, y_shape: Ints, *, window: Ints, stride: Ints, padding: Pairs, threads: int
 ) -> Kernel | None:
-    """Kernel of operands (g, x, y, dx): each window's g added at its first maximum, or first NaN. None if unsupported."""
+    """Kernel of operands (g, x, y, dx): each window's g added at its first maximum or NaN. None if unsupported."""
     p = two_dimensional(x_shape, window, stride, padding)
     if p is None:
         return None
@@ -275,7 +273,8 @@ float *d = rows + i * {width};
 }}
 for (long h = 0; h < {p.sizes[0]}; h++) {{
 memset(dx + h * {width}, 0, {width * 4});
-for (long k = (h + {p.padding[0][0]}) % {down}, i = (h + {p.padding[0][0]}) / {down}; k < {p.window[0]}; k += {down}, i--)
+long i = (h + {p.padding[0][0]}) / {down};
+for (long k = (h + {p.padding[0][0]}) % {down}; k < {p.window[0]}; k += {down}, i--)
 if (i >= 0 && i < {p.out[0]}) {name}_add(dx + h * {width}, rows + i * {width}, {width});
 }}"""
     functions += f"""

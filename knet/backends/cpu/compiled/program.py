@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from ....compiler.graph import Graph
-from ....compiler.layout import Buffer, Ref
+from ....compiler.layout import Buffer, Ref, nbytes_of
 from ....compiler.scalar import c_type
 from ....core.array import DeviceArray
-from ....core.custom import Call as GraphsCall
+from ....core.primitive import Primitive
 from . import gemm, scalar, tiles, toolchain
-from .lower import Lowering
-from .schedule import Call, HostCall, Plan, schedule
+from .loops import Loop
+from .lower import Lowering, Shared
+from .schedule import Begin, Call, End, HostCall, Item, Plan, schedule
 from .team import HEADER, Program, default_threads
 
 PREAMBLE = scalar.INTEGER_HEADER + HEADER
@@ -36,18 +37,17 @@ class Compiled:
     def __init__(self, graph: Graph, device: Any, donated: tuple[int, ...]) -> None:
         self.device = device
         threads = default_threads()
-        lowering = Lowering(graph, threads)
-        work = sum(0 if isinstance(i, HostCall) else i.work for i in lowering.items)
-        if threads > 1 and work < _ALONE:  # a team costs more than it saves
+        lowering = _lowered(graph, threads)
+        if threads > 1 and sum(map(_work, lowering.items)) < _ALONE:  # a team costs more than it saves
             threads = 1
-            lowering = Lowering(graph, threads)
+            lowering = _lowered(graph, threads)
         self.plan: Plan = schedule(lowering.items, threads)
-        self.constants = [np.array(a._host("a constant"), order="C") for a in lowering.constants]
+        self.constants = [np.array(a._host("a constant"), order="C") for a in lowering.shared.constants]
         self.outputs = [(y.shape, y.dtype) for y in graph.outputs]
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
-        self.kernels = tuple(item.text for item in lowering.items)
-        self.source, segments = _print(self.plan, lowering, threads, self.inputs, len(self.constants))
+        self.kernels = tuple(_texts(lowering.items))
+        self.source, segments = _print(self.plan, lowering.shared, _Places(self.inputs, len(self.constants), len(graph.outputs)))
         library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
@@ -91,11 +91,11 @@ class Compiled:
         operands = [
             DeviceArray(self._array(x, buffers), self.device) if isinstance(x, Ref) else x for x in call.operands
         ]
-        if isinstance(node.op, GraphsCall):  # a loop or a branch, whose bodies have programs of their own
-            results = node.op(operands)
+        if isinstance(node.op, Primitive):
+            results = node.op(*operands, **node.params)
+            results = results if node.op.multiple else (results,)
         else:
-            result = node.op(*operands, **node.params)
-            results = result if node.op.multiple else [result]
+            results = node.op(operands)
         for ref, y in zip(call.results, results, strict=True):
             self._array(ref, buffers)[...] = y._host("a result")
 
@@ -106,7 +106,7 @@ class Compiled:
         if buffer.kind == "work":
             flat = buffers[-1][buffer.place : buffer.place + buffer.nbytes].view(ref.dtype)
         else:
-            flat = buffers[_number(buffer, self.inputs, len(self.constants))].reshape(-1)
+            flat = buffers[_Places(self.inputs, len(self.constants), 0).number(buffer)].reshape(-1)
         strides = [s * size for s in ref.strides]
         return np.lib.stride_tricks.as_strided(flat[ref.offset :], ref.shape, strides)
 
@@ -114,27 +114,66 @@ class Compiled:
 _ALONE = 1 << 16  # operations
 
 
-def _number(buffer: Buffer, inputs: int, constants: int) -> int:
-    """Place of a buffer among those that a program is called with: inputs, constants, outputs, the workspace."""
-    return buffer.number + {"input": 0, "constant": inputs, "output": inputs + constants}[buffer.kind]
+def _lowered(graph: Graph, threads: int) -> Lowering:
+    inputs = [Ref(Buffer("input", i, nbytes_of(x), x.dtype), x.shape) for i, x in enumerate(graph.inputs)]
+    outputs = [Ref(Buffer("output", i, nbytes_of(y), y.dtype), y.shape) for i, y in enumerate(graph.outputs)]
+    return Lowering(graph, inputs, outputs, Shared(threads))
 
 
-def _print(
-    plan: Plan, lowering: Lowering, threads: int, inputs: int, constants: int
-) -> tuple[str, list[str | HostCall]]:
+def _work(item: Item) -> float:
+    """Operations of an item."""
+    if isinstance(item, Loop):
+        return item.length * sum(map(_work, item.items))
+    return 0 if isinstance(item, HostCall) else item.work
+
+
+def _texts(items: Sequence[Item], indent: str = "") -> Iterator[str]:
+    """What each item computes; a loop's items are indented."""
+    for item in items:
+        yield indent + item.text
+        if isinstance(item, Loop):
+            yield from _texts(item.items, indent + "  ")
+
+
+class _Places:
+    """Numbers of buffers among those that a program is called with: inputs, constants, outputs, the workspace."""
+
+    def __init__(self, inputs: int, constants: int, outputs: int) -> None:
+        self.start = {"input": 0, "constant": inputs, "output": inputs + constants}
+        self.workspace = inputs + constants + outputs
+
+    def number(self, buffer: Buffer) -> int:
+        """Number of a buffer that Python allocates."""
+        return self.start[buffer.kind] + buffer.number
+
+    def pointer(self, buffer: Buffer) -> str:
+        """C text of a buffer's address."""
+        if buffer.kind == "moving":
+            return buffer.name
+        if buffer.kind == "work":
+            return f"((char *)b[{self.workspace}] + {buffer.place})"
+        return f"((char *)b[{self.number(buffer)}])"
+
+    def address(self, ref: Ref) -> str:
+        """C text of the address of a reference's first element."""
+        offset = ref.offset * ref.dtype.itemsize
+        return f"{self.pointer(ref.buffer)} + {offset}" if offset else self.pointer(ref.buffer)
+
+
+def _print(plan: Plan, shared: Shared, places: _Places) -> tuple[str, list[str | HostCall]]:
     """The C text of all pieces, and the pieces in order: names of functions, and host calls."""
-    everything = "".join(lowering.sources)
+    everything = "".join(shared.sources)
     parts = [PREAMBLE]
     parts += [text for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f")) if used in everything]
-    parts += lowering.sources
-    total = inputs + constants + len(lowering.graph.outputs)
+    parts += shared.sources
     segments: list[Any] = []
     lines: list[str] = []
 
     def finish() -> None:
         if lines:
             name = f"piece{len(segments)}"
-            parts.append(f"void {name}(struct knet_team *team, int thread, void **b) {{\n" + "\n".join(lines) + "\n}\n")
+            body = "\n".join("    " + line for line in lines)
+            parts.append(f"void {name}(struct knet_team *team, int thread, void **b) {{\n{body}\n}}\n")
             segments.append(name)
             lines.clear()
 
@@ -142,34 +181,57 @@ def _print(
         if isinstance(step, HostCall):
             finish()
             segments.append(step)
-            continue
-        if step.barrier and lines:
-            lines.append("    knet_barrier(team, thread);")
-        lines.append(_call(step, threads, inputs, constants, total))
+        elif isinstance(step, End):
+            lines += [*_handed_over(step.loop, places), "} }", "knet_barrier(team, thread);"]
+        elif isinstance(step, Begin):
+            lines += ["knet_barrier(team, thread);", "{", *_moving(step.loop, places)]
+        else:
+            if step.barrier and lines:
+                lines.append("knet_barrier(team, thread);")
+            lines.append(_call(step, shared.threads, places))
     finish()
     return "\n".join(parts), segments
 
 
-def _call(call: Call, threads: int, inputs: int, constants: int, total: int) -> str:
+def _moving(loop: Loop, places: _Places) -> list[str]:
+    """C text of a loop's head: pointers before the first step, and what moves in each."""
+    lines = []
+    for carry in loop.carries:
+        lines.append(f"char *{carry.reading.name} = {places.address(carry.start)};")
+        first = "0" if carry.slide is not None else places.pointer(carry.places[0])
+        lines.append(f"char *{carry.writing.name} = {first};")
+    lines.append(f"for (long s = 0; s < {loop.length}; s++) {{")
+    lines.append(f"const long t = {f'{loop.length - 1} - s' if loop.reverse else 's'};")
+    for slide in loop.slides:
+        step = slide.whole.strides[0] * slide.whole.dtype.itemsize
+        lines.append(f"char *{slide.moving.name} = {places.address(slide.whole)} + t * {step}L; (void){slide.moving.name};")
+    lines += [f"{c.writing.name} = {c.slide.moving.name};" for c in loop.carries if c.slide is not None]
+    return lines
+
+
+def _handed_over(loop: Loop, places: _Places) -> list[str]:
+    """C text at the end of a step: what was written is read next."""
+    lines = []
+    for carry in loop.carries:
+        lines.append(f"{carry.reading.name} = {carry.writing.name};")
+        if carry.slide is None:
+            first, second = map(places.pointer, carry.places)
+            lines.append(f"{carry.writing.name} = {carry.writing.name} == {first} ? {second} : {first};")
+    return lines
+
+
+def _call(call: Call, threads: int, places: _Places) -> str:
     launch, phase = call.launch, call.phase
-
-    def pointer(buffer: Buffer) -> str:
-        if buffer.kind == "work":
-            return f"(char *)b[{total}] + {buffer.place}"
-        return f"b[{_number(buffer, inputs, constants)}]"
-
-    operands = []
-    for ref in launch.operands:
-        operands.append(f"({c_type(ref.dtype)} *)({pointer(ref.buffer)})")
-    shared = pointer(launch.shared) if launch.shared is not None else "0"
+    operands = [f"({c_type(ref.dtype)} *)({places.address(ref)})" for ref in launch.operands]
+    shared = places.pointer(launch.shared) if launch.shared is not None else "0"
     own = "0"
     if launch.own is not None:
-        own = f"{pointer(launch.own)} + thread * {launch.own.nbytes // threads}L"
+        own = f"{places.pointer(launch.own)} + thread * {launch.own.nbytes // threads}L"
     arguments = ", ".join([*operands, shared, own])
     if call.alone:
-        return f"    if (thread == 0) {phase.function}({arguments}, 0, {phase.units}, 0, 1);"
+        return f"if (thread == 0) {phase.function}({arguments}, 0, {phase.units}, 0, 1);"
     bounds = ", ".join(map(str, call.bounds))
     return (
-        f"    {{ static const long s[] = {{{bounds}}};\n"
-        f"      if (s[thread] < s[thread + 1]) {phase.function}({arguments}, s[thread], s[thread + 1], thread, {threads}); }}"
+        f"{{ static const long s[] = {{{bounds}}}; if (s[thread] < s[thread + 1])\n"
+        f"      {phase.function}({arguments}, s[thread], s[thread + 1], thread, {threads}); }}"
     )

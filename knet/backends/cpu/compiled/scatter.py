@@ -86,7 +86,8 @@ if (p > {pixels - span}) p = {pixels - span};
 for (long r = done; r < first + {m}; r++) {{
 const float *restrict t = products + (r - first) * {pixels};
 float *restrict e = all + r / {count} * {plane} + places[r % {count}];
-for (long i = 0; i < {out[0]}; i++) for (long j = 0; j < {out[1]}; j++) e[i * {down * pitch} + j] += t[i * {out[1]} + j];
+for (long i = 0; i < {out[0]}; i++)
+for (long j = 0; j < {out[1]}; j++) e[i * {down * pitch} + j] += t[i * {out[1]} + j];
 }}
 }}
 {finish}

@@ -13,6 +13,7 @@ from typing import Any
 
 from ....compiler.layout import Buffer, Ref
 from .kernel import Kernel, Phase
+from .loops import Loop
 
 _ALIGN = 64
 _SMALL = 1 << 14  # operations; less than that one thread does sooner than two meet
@@ -68,10 +69,30 @@ class Call:
 
 
 @dataclass
-class Plan:
-    """The scheduled program: calls and host calls in order, bytes of workspace."""
+class Begin:
+    """The start of a loop's steps."""
 
-    steps: list[Call | HostCall] = field(default_factory=list)
+    loop: Loop
+
+    @property
+    def buffers(self) -> Iterable[Buffer]:
+        yield from self.loop.buffers
+
+
+@dataclass
+class End(Begin):
+    """The end of a loop's steps."""
+
+
+Item = Launch | HostCall | Loop
+Step = Call | HostCall | Begin | End
+
+
+@dataclass
+class Plan:
+    """The scheduled program: steps in order, bytes of workspace."""
+
+    steps: list[Step] = field(default_factory=list)
     workspace: int = 0
 
 
@@ -83,33 +104,57 @@ def bounds_of(phase: Phase, threads: int, small: bool) -> tuple[int, ...]:
     return tuple(min(grains * t // threads * phase.grain, phase.units) for t in range(threads + 1))
 
 
-def schedule(items: Sequence[Launch | HostCall], threads: int) -> Plan:
+def schedule(items: Sequence[Item], threads: int) -> Plan:
     """The program for a team."""
     plan = Plan()
-    for item in items:
-        if isinstance(item, HostCall):
-            plan.steps.append(item)
-            continue
-        small = item.work < _SMALL
-        for phase in item.kernel.phases:
-            plan.steps.append(Call(item, phase, bounds_of(phase, threads, small)))
+    _flatten(items, threads, plan.steps)
     plan.workspace = place(plan.steps)
     _add_barriers(plan.steps, threads)
     return plan
 
 
+def _flatten(items: Sequence[Item], threads: int, steps: list[Step]) -> None:
+    for item in items:
+        if isinstance(item, HostCall):
+            steps.append(item)
+        elif isinstance(item, Loop):
+            inside: list[Step] = []
+            _flatten(item.items, threads, inside)
+            early = [s for s in inside if isinstance(s, Call) and _invariant(s, item)]
+            steps += early
+            steps += [Begin(item), *(s for s in inside if not any(s is e for e in early)), End(item)]
+        else:
+            small = item.work < _SMALL
+            steps += [Call(item, phase, bounds_of(phase, threads, small)) for phase in item.kernel.phases]
+
+
+def _invariant(call: Call, loop: Loop) -> bool:
+    """Whether a phase does the same in every step of a loop: it fills scratch from what does not change."""
+    phase = call.phase
+    if phase.writes or phase.private or not phase.reads:
+        return False
+    return all(call.launch.operands[i].buffer in loop.outer for i in phase.reads)
+
+
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def place(steps: Sequence[Call | HostCall]) -> int:
+def place(steps: Sequence[Step]) -> int:
     """Give each work buffer an offset such that buffers alive at one time do not overlap; returns the bytes needed."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
+    open_: list[tuple[int, int]] = []  # loops around a step: their first step and the one after their last
+    ends = _ends(steps)
     for i, step in enumerate(steps):
-        for buffer in (step.launch if isinstance(step, Call) else step).buffers:
+        if isinstance(step, Begin):
+            open_.append((i, ends[i])) if not isinstance(step, End) else open_.pop()
+        for buffer in step.launch.buffers if isinstance(step, Call) else step.buffers:
             if buffer.kind == "work":
                 first.setdefault(buffer, i)
                 last[buffer] = i
+                for start, end in open_:  # what comes from before a loop is needed until its end
+                    if first[buffer] <= start:
+                        last[buffer] = max(last[buffer], end)
     # Large ones first: small ones fit into the gaps.
     placed: list[Buffer] = []
     total = 0
@@ -128,6 +173,18 @@ def place(steps: Sequence[Call | HostCall]) -> int:
         total = max(total, offset + size)
         placed.append(buffer)
     return total
+
+
+def _ends(steps: Sequence[Step]) -> dict[int, int]:
+    """Number of the End step of each Begin step."""
+    ends: dict[int, int] = {}
+    stack: list[int] = []
+    for i, step in enumerate(steps):
+        if isinstance(step, End):
+            ends[stack.pop()] = i
+        elif isinstance(step, Begin):
+            stack.append(i)
+    return ends
 
 
 def _rounded(nbytes: int) -> int:
@@ -201,15 +258,35 @@ def _meet(a: _Touch, b: _Touch) -> bool:
     return False
 
 
-def _add_barriers(steps: Sequence[Call | HostCall], threads: int) -> None:
+def _add_barriers(steps: Sequence[Step], threads: int) -> None:
     """Mark the calls before which all threads have to meet."""
+    ends = _ends(steps)
     pending: list[_Touch] = []
-    for step in steps:
-        if isinstance(step, HostCall):
-            pending = []
-            continue
-        touches = _touches(step, threads)
-        step.barrier = any(_meet(p, t) for p in pending for t in touches)
-        if step.barrier:
-            pending = []
-        pending += touches
+
+    def walk(start: int, stop: int) -> None:
+        nonlocal pending
+        i = start
+        while i < stop:
+            step = steps[i]
+            if isinstance(step, HostCall):
+                pending = []
+            elif isinstance(step, End):
+                pass
+            elif isinstance(step, Begin):
+                pending = []  # threads meet before a loop and after it
+                walk(i + 1, ends[i])
+                # The next step meets what this one did; where a carry was written it is read then.
+                for touch in pending:
+                    touch.region = step.loop.next_region.get(touch.region, touch.region)
+                walk(i + 1, ends[i])
+                pending = []
+                i = ends[i]
+            else:
+                touches = _touches(step, threads)
+                step.barrier = step.barrier or any(_meet(p, t) for p in pending for t in touches)
+                if step.barrier:
+                    pending = []
+                pending += touches
+            i += 1
+
+    walk(0, len(steps))

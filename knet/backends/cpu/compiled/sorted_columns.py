@@ -1,4 +1,4 @@
-"""Sums of overlapping windows' shares: scratch in which neighbouring windows' cells are neighbours, whatever the stride.
+"""Sums over overlapping windows: scratch in which neighbouring windows' cells are neighbours, whatever the stride.
 
 Window j's cell k is column j * step + k of the padded plane. In scratch, columns are sorted by their remainder modulo
 the step, so for a fixed k the cells of all windows are contiguous, and adding to them is a loop over vectors.
@@ -59,8 +59,7 @@ class SortedColumns:
             count = max(0, min(len(range(first, width, step)), self.remainder - begin))
             if count:
                 moves.append(
-                    f"for (long j = 0; j < {count}; j++) "
-                    f"d[j * {step} + {first}] = s[j + {q * self.remainder + begin}];"
+                    f"for (long j = 0; j < {count}; j++) d[j * {step} + {first}] = s[j + {q * self.remainder + begin}];"
                 )
             if missing := range(first + count * step, width, step):
                 moves.append(f"for (long j = {missing[0]}; j < {width}; j += {step}) d[j] = 0;")

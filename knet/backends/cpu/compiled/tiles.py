@@ -112,7 +112,7 @@ def choose_tile(rows: int, columns: int, steps: int, lanes: int) -> tuple[int, i
 def product_tile(
     name: str, m: int, v: int, *, lanes: int, steps: int, row_step: int, w_step: int, y_step: int, width: int
 ) -> str:
-    """C function of a tile: y[i][p] = sum over r, t of w[i row_step + r w_step + taps[t].w] x[r x_step + taps[t].x + p].
+    """C function of a tile: y[i][p] = sum over r, t of w[i row_step + r w_step + taps[t].w] x[r x_step + taps[t].x + p]
 
     Args:
       steps: number of r.
@@ -135,7 +135,8 @@ def product_tile(
             for i, j in accumulators
         )
     return f"""
-static void {name}(const float *x, long x_step, const float *w, float *y, const int *taps, long count)
+static __attribute__((noinline)) void {name}(const float *x, long x_step, const float *w, float *y, const int *taps,
+    long count)
 {{
 {vector} {zeros};
 for (long r = 0; r < {steps}; r++, x += x_step, w += {w_step})

@@ -185,7 +185,7 @@ d[c * {count} + k] = sum;
         rows = self.out[0]
         while rows * self.out[1] > 8 * self.lanes and ((rows - 1) * stride[0] + reach) * wide * c * 4 > BAND_BYTES:
             rows = -(-rows // 2)
-        bands, kept = -(-self.out[0] // rows), (rows - 1) * stride[0] + reach
+        kept = (rows - 1) * stride[0] + reach
         size = m * v * self.lanes
         lowering = self.lowering(self.out[0])
         lowers = single and not lowering.identity
@@ -194,7 +194,8 @@ d[c * {count} + k] = sum;
         inside = top == 0 and bottom == 0
         zero_left = f"memset(d, 0, {left * c * 4});" if left else ""
         zero_right = f"memset(d + {(left + width) * c}, 0, {right * c * 4});" if right else ""
-        source = f"""{broadcast_tile(f"{name}_tile", m, v, self.lanes, pixels, self.out[1], stride[1] * c, stride[0] * wide * c)}
+        steps = stride[1] * c, stride[0] * wide * c
+        source = f"""{broadcast_tile(f"{name}_tile", m, v, self.lanes, pixels, self.out[1], *steps)}
 {lowering.source(f"{name}_lower") if lowers else ""}
 static void {name}_image(const float *x, const float *g, float *slab, float *own, long from, long to)
 {{
@@ -265,14 +266,13 @@ def dot_product_tile(name: str, m: int, t: int, lanes: int, pixels: int) -> str:
     pointers = ", ".join(f"*x{k} = x + taps[{k}]" for k in range(t))
     step = f"{vector} " + ", ".join(f"g{i} = *(const {vector}u *)(g + {i * pixels} + p)" for i in range(m)) + ", b;\n"
     step += "\n".join(
-        f"b = *(const {vector}u *)(x{k} + p); " + " ".join(f"a{i}_{k} += g{i} * b;" for i in range(m))
-        for k in range(t)
+        f"b = *(const {vector}u *)(x{k} + p); " + " ".join(f"a{i}_{k} += g{i} * b;" for i in range(m)) for k in range(t)
     )
     ragged = step.replace(", b;\n", ", b;\n" + " ".join(f"g{i} = KNET_KEEP({lanes}, g{i});" for i in range(m)) + "\n")
     ragged = ragged.replace("+ p); a", f"+ p); b = KNET_KEEP({lanes}, b); a")
     stores = "\n".join(f"*({vector} *)(acc + {(i * t + k) * lanes}) = a{i}_{k};" for i, k in sums)
     return f"""
-static void {name}(const float *x, const float *g, float *acc, const int *taps, long count)
+static __attribute__((noinline)) void {name}(const float *x, const float *g, float *acc, const int *taps, long count)
 {{
 {vector} {declare};
 const float {pointers};
@@ -290,9 +290,7 @@ p = count - {lanes};
 """
 
 
-def broadcast_tile(
-    name: str, m: int, v: int, lanes: int, pixels: int, width: int, x_step: int, row_step: int
-) -> str:
+def broadcast_tile(name: str, m: int, v: int, lanes: int, pixels: int, width: int, x_step: int, row_step: int) -> str:
     """C function of a tile: acc[i][j] += sum over r < rows, q < width of g[i pixels + r width + q] times the vector at
     x[r row_step + q x_step + begins[j]].
     """
@@ -306,7 +304,7 @@ def broadcast_tile(
     )
     stores = "\n".join(f"*({vector} *)(acc + {(i * v + j) * lanes}) = a{i}_{j};" for i, j in sums)
     return f"""
-static void {name}(const float *x, const float *g, float *acc, const int *begins, long rows)
+static __attribute__((noinline)) void {name}(const float *x, const float *g, float *acc, const int *begins, long rows)
 {{
 {vector} {declare};
 const long {begins};

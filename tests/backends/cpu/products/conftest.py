@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
 import subprocess
@@ -70,7 +71,7 @@ class Program:
                 entry()
             )
             bounds = [0, phase.units] if runs is None else runs(phase)
-            for lo, hi in zip(bounds, bounds[1:]):
+            for lo, hi in itertools.pairwise(bounds):
                 address = [x.ctypes.data for x in (*arrays, shared.array, own.array)]
                 function(*address, lo, hi, 0, 1)
         assert shared.intact() and own.intact()
