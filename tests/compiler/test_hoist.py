@@ -105,6 +105,17 @@ def test_an_lstm_computes_what_it_did():
     same(lambda p: examples(p, *many), p, rtol=1e-10)
 
 
+def test_an_lstm_of_ordinary_size_in_float32():
+    # Large enough that weights are packed, once, in front of the loops.
+    p, tokens, labels = lstm_arguments(hidden=256, batch=64, steps=4)
+    p = knet.tree.map(lambda x: (0.3 * x).astype(knp.float32), p)
+    f = knet.value_and_grad(lstm_loss)
+    exact = dense(f(knet.tree.map(lambda x: x.astype(F64), p), tokens, labels))
+    got = dense(jit(f)(p, tokens, labels))
+    for y, want in zip(knet.tree.leaves(got), knet.tree.leaves(exact)):
+        assert float(knp.abs(y - want).max()) <= 1e-5 * float(knp.abs(want).max())
+
+
 def test_without_a_batch_gradients_of_weights_are_one_product_too():
     def loss(w, u, h, xs):
         h, ys = knet.scan(lambda h, x: (lambda h: (h, h))(knp.tanh(x @ w + h @ u)), h, xs)

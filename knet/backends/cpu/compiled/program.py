@@ -47,7 +47,9 @@ class Compiled:
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
-        self.source, segments = _print(self.plan, lowering.shared, _Places(self.inputs, len(self.constants), len(graph.outputs)))
+        self.source, segments = _print(
+            self.plan, lowering.shared, _Places(self.inputs, len(self.constants), len(graph.outputs))
+        )
         library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
@@ -204,7 +206,9 @@ def _moving(loop: Loop, places: _Places) -> list[str]:
     lines.append(f"const long t = {f'{loop.length - 1} - s' if loop.reverse else 's'};")
     for slide in loop.slides:
         step = slide.whole.strides[0] * slide.whole.dtype.itemsize
-        lines.append(f"char *{slide.moving.name} = {places.address(slide.whole)} + t * {step}L; (void){slide.moving.name};")
+        lines.append(
+            f"char *{slide.moving.name} = {places.address(slide.whole)} + t * {step}L; (void){slide.moving.name};"
+        )
     lines += [f"{c.writing.name} = {c.slide.moving.name};" for c in loop.carries if c.slide is not None]
     return lines
 
@@ -222,7 +226,10 @@ def _handed_over(loop: Loop, places: _Places) -> list[str]:
 
 def _call(call: Call, threads: int, places: _Places) -> str:
     launch, phase = call.launch, call.phase
-    operands = [f"({c_type(ref.dtype)} *)({places.address(ref)})" for ref in launch.operands]
+    used = {*phase.reads, *phase.writes}  # a phase in front of a loop has no pointers that move in it, nor use for them
+    operands = [
+        f"({c_type(ref.dtype)} *)({places.address(ref)})" if i in used else "0" for i, ref in enumerate(launch.operands)
+    ]
     shared = places.pointer(launch.shared) if launch.shared is not None else "0"
     own = "0"
     if launch.own is not None:
