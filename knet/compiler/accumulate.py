@@ -11,7 +11,7 @@ from typing import Any
 from ..core import ShapedArray
 from ..core.ops import elementwise, index, linalg, reduce, shape
 from .graph import Builder, Node, Value
-from .loop import Carried, Loop
+from .loop import Carried, Loop, needed_for
 
 Total = Callable[[Builder], Value]  # appends what computes the sum over all steps
 
@@ -51,6 +51,7 @@ def _finisher(loop: Loop, builder: Builder, c: Carried, totals: Sequence[Total],
         c.out = out
     else:
         loop.carry.remove(c)
+    loop.nodes = needed_for(loop.nodes, loop.outputs)
 
     def finish() -> None:
         total = builder.operand(start)

@@ -17,7 +17,7 @@ from typing import Any
 from .accumulate import hoist_sums, is_sum
 from .derived import batch
 from .graph import Builder, Graph, Node, Value, extract
-from .loop import Loop, is_scan
+from .loop import Loop, is_scan, needed_for
 
 VIEWS = {"reshape", "permute", "broadcast_to", "slice_axes", "flip"}  # cost nothing where they are used
 CONTRACTIONS = {"matmul", "conv", "conv_input_grad", "conv_weight_grad", "take"}  # worth an array of all steps
@@ -45,7 +45,7 @@ def _hoist_from(builder: Builder, node: Node) -> None:
         _independent_of_carry(loop, builder)
         late = _unneeded_by_carry(loop)
     loop.build(builder)
-    for finish in sums:
+    for finish in reversed(sums):  # what was taken out last stands in what was taken out before
         finish()
     if late is not None:
         part, consts, stacked, results = late
@@ -61,16 +61,6 @@ def _depending_on(loop: Loop, sources: Iterable[Value]) -> set[Any]:
         if any(x in found for x in node.values):
             found.update(node.results)
     return found
-
-
-def _needed_for(nodes: Sequence[Node], wanted: Iterable[Any]) -> list[Node]:
-    """The nodes on which some values depend, in order."""
-    needed, kept = set(wanted), []
-    for node in reversed(nodes):
-        if any(y in needed for y in node.results):
-            kept.append(node)
-            needed.update(node.values)
-    return kept[::-1]
 
 
 def _cut(loop: Loop, nodes: Sequence[Node], outputs: Sequence[Value]) -> tuple[Graph, list[Value], list[Value]]:
@@ -96,7 +86,7 @@ def _invariants(loop: Loop, builder: Builder) -> None:
     outputs = _leaving(loop, work)
     if not outputs:
         return
-    part, consts, _ = _cut(loop, _needed_for(fixed, outputs), outputs)
+    part, consts, _ = _cut(loop, needed_for(fixed, outputs), outputs)
     outs = builder.inline(part, [loop.consts[x] for x in consts])
     fresh = {y: Value(y.aval) for y in outputs}
     loop.consts.update(zip(fresh.values(), outs))
@@ -109,10 +99,10 @@ def _independent_of_carry(loop: Loop, builder: Builder) -> None:
     free = [n for n in loop.nodes if not any(y in varying for y in n.results)]
     stepwise = _depending_on(loop, loop.xs)
     work = [n for n in free if n.op.name in CONTRACTIONS and n.results[0] in stepwise]
-    early = _needed_for(free, [y for n in work for y in n.results])
+    early = needed_for(free, [y for n in work for y in n.results])
     # What else those need is cheap, and computed again where the body has use for it.
     used = {x for n in loop.nodes if n not in set(early) for x in n.values} | set(loop.outputs)
-    kept = _needed_for([n for n in early if n not in set(work)], used)
+    kept = needed_for([n for n in early if n not in set(work)], used)
     used |= {x for n in kept for x in n.values}
     outputs = [y for n in work for y in n.results if y in used]
     if not outputs:
@@ -130,7 +120,7 @@ def _unneeded_by_carry(loop: Loop) -> Any:
 
     Returns the part as a graph of (*constants, *values of one step), outside operands for both, and the ys' results.
     """
-    feeding = set(_needed_for(loop.nodes, [c.out for c in loop.carry]))
+    feeding = set(needed_for(loop.nodes, [c.out for c in loop.carry]))
     behind = [n for n in loop.nodes if n not in feeding]
     moved: set[Any] = set()
     for node in behind:
@@ -139,7 +129,7 @@ def _unneeded_by_carry(loop: Loop) -> Any:
     ys = [y for y in loop.ys if y.out in moved]
     if not ys:
         return None
-    late = _needed_for([n for n in behind if n.results[0] in moved], [y.out for y in ys])
+    late = needed_for([n for n in behind if n.results[0] in moved], [y.out for y in ys])
     varying = _depending_on(loop, [*(c.inner for c in loop.carry), *loop.xs])
     made = {y: n for n in loop.nodes for y in n.results}
     late_set = set(late)
@@ -163,5 +153,5 @@ def _unneeded_by_carry(loop: Loop) -> Any:
     part = extract(loop.name, [*consts, *steps], late, [y.out for y in ys], loop.constants)
     loop.ys = [y for y in loop.ys if y not in ys]
     stacked = [loop.emit(x) for x in steps]
-    loop.nodes = _needed_for(loop.nodes, loop.outputs)
+    loop.nodes = needed_for(loop.nodes, loop.outputs)
     return part, [loop.consts[x] for x in consts], stacked, [y.result for y in ys]

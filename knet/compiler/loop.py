@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..core import ShapedArray
@@ -12,6 +12,16 @@ from .graph import Builder, Graph, Node, Value
 def is_scan(node: Node) -> bool:
     """Whether a node is a :class:`~.scan.ScanCall` (which needs this module to run: its body is optimised)."""
     return node.op.name == "scan"
+
+
+def needed_for(nodes: Sequence[Node], wanted: Iterable[Any]) -> list[Node]:
+    """The nodes on which some values depend, in order."""
+    needed, kept = set(wanted), []
+    for node in reversed(nodes):
+        if any(y in needed for y in node.results):
+            kept.append(node)
+            needed.update(node.values)
+    return kept[::-1]
 
 
 class Carried:

@@ -138,7 +138,9 @@ class StageTrace(Trace):
             return known[1]
         if not isinstance(x, (DeviceArray, Tracer)):
             return self.value(x.dense())  # rows of a sparse gradient
-        held = StageTracer(x.trace, x.value) if type(x) is StageTracer else x  # a number keeps all its digits
+        held: Any = x
+        if type(x) is StageTracer and x.weak is not None:
+            held = StageTracer(x.trace, x.value)  # a number is an array of 64 bits here, which keeps all its digits
         value = Value(aval_of(held))
         self.lifted[id(x)] = x, value
         if type(held) is DeviceArray:

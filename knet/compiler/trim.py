@@ -19,6 +19,7 @@ def trim(graph: Graph) -> Graph:
     graph = _merge(graph)
     needed = {y for y in graph.outputs if type(y) is Value}
     kept: list[tuple[Node, Loop | None]] = []
+    renamed: dict[Node, dict[Value, Value]] = {}  # results of nodes that stand for others, by those they stand for
     for node in reversed(graph.nodes):
         if not any(y in needed for y in node.results):
             continue
@@ -28,6 +29,9 @@ def trim(graph: Graph) -> Graph:
             _drop(loop, needed)
             needed.update(x for x in (*loop.consts.values(), *loop.xs.values()) if type(x) is Value)
             needed.update(c.start for c in loop.carry if type(c.start) is Value)
+        elif node.op.name == "switch":
+            node = _narrowed(node, needed, renamed)
+            needed.update(node.values)
         else:
             needed.update(node.values)
         kept.append((node, loop))
@@ -35,9 +39,34 @@ def trim(graph: Graph) -> Graph:
     for node, loop in reversed(kept):
         if loop is None:
             builder.copy(node)
+            builder.replaced.update((old, builder.operand(new)) for old, new in renamed.get(node, {}).items())
         else:
             loop.build(builder)
     return builder.finish()
+
+
+def _narrowed(node: Node, needed: set[Value], renamed: dict[Node, dict[Value, Value]]) -> Node:
+    """A choice that returns what is needed, and takes what its branches then use."""
+    results = [i for i, y in enumerate(node.results) if y in needed]
+    if len(results) == len(node.results):
+        outs = node.op.graphs
+    else:
+        outs = [trim(_with(g, g.inputs, [g.outputs[i] for i in results])) for g in node.op.graphs]
+    used = [{x for n in g.nodes for x in n.values} | set(g.outputs) for g in outs]
+    inputs = [i for i in range(len(node.operands) - 1) if any(g.inputs[i] in u for g, u in zip(outs, used))]
+    if len(results) == len(node.results) and len(inputs) == len(node.operands) - 1:
+        return node
+    call = node.op.with_graphs([_with(g, [g.inputs[i] for i in inputs], g.outputs) for g in outs])
+    operands = [node.operands[0], *(node.operands[1 + i] for i in inputs)]
+    new = Node(call, operands, node.params, [node.results[i].aval for i in results])
+    renamed[new] = dict(zip((node.results[i] for i in results), new.results))
+    return new
+
+
+def _with(graph: Graph, inputs: list[Value], outputs: list[Any]) -> Graph:
+    part = Graph(graph.name)
+    part.inputs, part.constants, part.nodes, part.outputs = inputs, dict(graph.constants), graph.nodes, outputs
+    return part
 
 
 def _drop(loop: Loop, needed: set[Value]) -> None:

@@ -105,6 +105,17 @@ def test_an_lstm_computes_what_it_did():
     same(lambda p: examples(p, *many), p, rtol=1e-10)
 
 
+def test_an_lstm_of_ordinary_size_in_float32():
+    # Large enough that weights are packed, once, in front of the loops.
+    p, tokens, labels = lstm_arguments(hidden=256, batch=64, steps=4)
+    p = knet.tree.map(lambda x: (0.3 * x).astype(knp.float32), p)
+    f = knet.value_and_grad(lstm_loss)
+    exact = dense(f(knet.tree.map(lambda x: x.astype(F64), p), tokens, labels))
+    got = dense(jit(f)(p, tokens, labels))
+    for y, want in zip(knet.tree.leaves(got), knet.tree.leaves(exact)):
+        assert float(knp.abs(y - want).max()) <= 1e-5 * float(knp.abs(want).max())
+
+
 def test_without_a_batch_gradients_of_weights_are_one_product_too():
     def loss(w, u, h, xs):
         h, ys = knet.scan(lambda h, x: (lambda h: (h, h))(knp.tanh(x @ w + h @ u)), h, xs)
@@ -237,6 +248,20 @@ def test_a_sum_to_which_only_some_terms_can_be_added_later():
     same(lambda c, xs: knet.scan(f, c, xs), start, array(T, B + E, E))
 
 
+def test_terms_of_several_kinds_in_one_sum():
+    def f(c, x):
+        total, state = c
+        state = knp.tanh(state * x)
+        cube = state[:, :, None] * x[:, None]
+        return (total + x.T @ state + cube.sum(0) + knp.exp(state[:E]), state), cube
+
+    start = array(E, E), array(B + E, E)
+    graph, (loop,) = scanned(f, start, array(T, B + E, E))
+    assert not {"matmul", "reduce_sum"} & set(names(loop.op.body))
+    assert (count(graph, "matmul"), count(graph, "reduce_sum")) == (1, 1)
+    same(lambda c, xs: knet.scan(f, c, xs), start, array(T, B + E, E))
+
+
 def test_rows_of_a_table_are_looked_up_and_added_to_at_once():
     ids = knp.asarray(np.random.default_rng(0).integers(0, V, (T, B)))
 
@@ -296,6 +321,27 @@ def test_results_that_nobody_uses_are_not_computed():
     same(f, *args)
 
 
+def test_results_of_a_choice_that_nobody_uses_are_not_computed():
+    def f(p, x, y):
+        branches = (lambda: (x * y, knp.exp(y), x)), (lambda: (x, knp.sin(x + y), x))
+        a, _, _ = knet.cond(p, *branches)
+        return a * 2 + y
+
+    args = knp.asarray(True), array(B), array(B, seed=1)
+    (choice,) = (n for n in optimized(f, *args).nodes if n.op.name == "switch")
+    assert (len(choice.operands), len(choice.results)) == (3, 1)
+    assert [names(g) for g in choice.op.graphs] == [[], ["multiply"]]
+    same(f, *args)
+
+    def g(p, x, y):
+        return knet.cond(p, lambda: (x, knp.exp(y)), lambda: (x * 2, y))[0]
+
+    (choice,) = (n for n in optimized(g, *args).nodes if n.op.name == "switch")
+    assert (len(choice.operands), len(choice.results)) == (2, 1)  # y is no operand any longer
+    same(g, *args)
+    same(grad(lambda x: g(args[0], x, args[2]).sum()), args[1])
+
+
 def test_a_loop_that_nobody_needs_is_gone():
     f = lambda c, xs: (knet.scan(lambda c, x: (c * x, c), c, xs), c + 1)[1]  # noqa: E731
     assert not loops(optimized(f, array(B), array(T, B)))
@@ -313,9 +359,9 @@ def test_equal_operands_and_results_are_one():
 
 
 def test_passes_run_in_bodies():
-    f = lambda c, x: (knp.exp(c * 1.0) + knp.exp(c) + x * (knp.ones(()) + 1), None)  # noqa: E731
+    f = lambda c, x: (knp.exp(c * 1.0) * knp.sin(knp.exp(c)) + x * (knp.ones(()) + 1), None)  # noqa: E731
     _, (loop,) = scanned(f, array(B), array(T, B))
-    assert sorted(names(loop.op.body)) == ["add", "add", "exp", "multiply"]
+    assert sorted(names(loop.op.body)) == ["add", "exp", "multiply", "multiply", "sin"]
 
 
 def test_optimising_again_changes_nothing():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -46,11 +48,24 @@ class Shared:
         self.threads = threads
         self.sources: list[str] = []
         self.constants: list[Any] = []
+        self.kernels: dict[str, str] = {}
         self.numbers = itertools.count()
 
     def name(self) -> str:
         """A new name of C functions."""
         return f"k{next(self.numbers)}"
+
+    def known(self, kernel: Kernel) -> Kernel:
+        """The kernel, or the one of the same text but for its name: layers of one shape share their code."""
+        name = re.match(r"k\d+", kernel.phases[0].function)
+        assert name is not None
+        text = re.sub(rf"\b{name.group()}(?=\b|_)", "@", kernel.source)
+        old = self.kernels.setdefault(text, name.group())
+        if old == name.group():
+            self.sources.append(kernel.source)
+            return kernel
+        phases = [replace(p, function=old + p.function[len(name.group()) :]) for p in kernel.phases]
+        return replace(kernel, phases=tuple(phases))
 
 
 class Lowering:
@@ -186,7 +201,7 @@ class Lowering:
     def launch(self, generated: Generated, text: str) -> None:
         """Append a kernel."""
         kernel, operands, work = generated
-        self.shared.sources.append(kernel.source)
+        kernel = self.shared.known(kernel)
         shared, own = self.scratch(kernel.shared), self.scratch(kernel.own * self.threads)
         self.items.append(Launch(kernel, operands, work, text, shared, own))
 
@@ -247,10 +262,10 @@ class Lowering:
             # A carry that is stacked as well is read in the next step from where it was stacked.
             carry.slide = stacked.get(v) if v in made else None
             loop.carries.append(carry)
-        sources, constants = len(self.shared.sources), len(self.shared.constants)
+        constants = len(self.shared.constants)
         body = Lowering(call.body, inner, [*(c.next for c in carries), *outs], self.shared)
         if any(isinstance(item, HostCall) for item in body.items):
-            del self.shared.sources[sources:], self.shared.constants[constants:]
+            del self.shared.constants[constants:]
             return False
         loop.items = body.items
         self.items.append(loop)

@@ -137,6 +137,8 @@ def _joins(group: Group, call: Call) -> bool:
     first = group.calls[0]
     if call.alone or first.alone or not (call.phase.divisible and first.phase.divisible):
         return False
+    if any(c.scratch_only and not c.phase.private for c in (first, call)):  # packing may leave a loop
+        return False
     few, many = sorted((group.units, call.phase.units))
     if many % few or not _same_shares(group, call):
         return False
