@@ -3,6 +3,18 @@
 One-dimensional operands are taken as [N, C, 1, T]; three-dimensional ones are left to NumPy. All three kernels are sums
 of products over register tiles (tiles.py): see correlation.py for the forward pass and gathering input gradients,
 scatter.py for scattering ones, weight_gradient.py for the weights'.
+
+Least milliseconds of two threads (AVX-512) beside PyTorch 2.13 (NCHW / channels-last) in the same run, one run for
+LeNet's layers (batch 100, 5x5; 1 to 20 channels of 28x28, 20 to 50 of 12x12) and one for the others (batch 64, 3x3,
+padding 1). Other programs shared the two cores, and medians were up to five times as large; - was disturbed throughout.
+
+                       forward                input grad              weight grad
+    LeNet 1        0.20  0.41 / 0.35                              0.14  0.43 / 0.32
+    LeNet 2        0.64  1.69 / 0.94      0.88  1.87 / -          0.76  1.83 / 0.94
+    16x32x32       0.85  1.19 / 0.78      0.79  0.93 / 0.78       0.66  1.59 / 0.69
+    64x8x8         0.64  0.71 / 0.62      0.67  0.70 / 0.59       0.79  0.78 / 0.68
+
+A kernel adds 20 to 85 ms of processor time to the compilation of a program.
 """
 
 from __future__ import annotations

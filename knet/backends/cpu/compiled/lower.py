@@ -19,7 +19,7 @@ from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
-from . import scalar, windows
+from . import scalar, windowed
 from .items import HostCall, Item, Launch
 from .kernel import Kernel
 from .loops import Carry, Loop, Slide
@@ -297,14 +297,14 @@ def _matmul(lowering: Lowering, node: Node) -> Generated | None:
 
 
 def _window(lowering: Lowering, node: Node) -> Generated | None:
-    kernel = windows.kernel(lowering.shared.name(), node, lowering.threads)
+    kernel = windowed.kernel(lowering.shared.name(), node, lowering.threads)
     if kernel is None:
         return None
     operands = [lowering.dense(lowering.ref(x)) for x in node.values]
     y = lowering.target(node.results[0])
-    return kernel, [*operands, y], windows.work(node)
+    return kernel, [*operands, y], windowed.work(node)
 
 
 GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
-    windows.GENERATORS, _window
+    windowed.GENERATORS, _window
 )
