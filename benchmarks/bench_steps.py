@@ -1,6 +1,6 @@
 """Compiled training steps of the eight models: their time, and counts of the compiled program.
 
-``track_*`` are counts, which noise does not touch: kernels of a step, nodes of its graph, bytes planned for its buffers.
+``track_*`` are counts, which noise does not touch: kernels of a step, nodes of its graph, planned bytes of its buffers.
 """
 
 from __future__ import annotations
