@@ -222,7 +222,12 @@ def _handed_over(loop: Loop, places: _Places) -> list[str]:
 
 def _call(call: Call, threads: int, places: _Places) -> str:
     launch, phase = call.launch, call.phase
-    operands = [f"({c_type(ref.dtype)} *)({places.address(ref)})" for ref in launch.operands]
+    touched = {*phase.reads, *phase.writes}
+    # A phase hoisted out of a loop stands where the loop's pointers do not exist; it does not need them.
+    operands = [
+        "0" if ref.buffer.kind == "moving" and i not in touched else f"({c_type(ref.dtype)} *)({places.address(ref)})"
+        for i, ref in enumerate(launch.operands)
+    ]
     shared = places.pointer(launch.shared) if launch.shared is not None else "0"
     own = "0"
     if launch.own is not None:
