@@ -12,12 +12,12 @@ from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import C_TYPES, compute_dtype, printable
+from ....compiler.scalar import compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
-from . import scalar, windows
+from . import gather, movement, scalar, status, windows
 from .kernel import Kernel
 from .loops import Carry, Loop, Slide
 from .nest import nest
@@ -47,10 +47,16 @@ class Shared:
         self.sources: list[str] = []
         self.constants: list[Any] = []
         self.numbers = itertools.count()
+        self.noting = False  # whether a kernel asked for the status
 
     def name(self) -> str:
         """A new name of C functions."""
         return f"k{next(self.numbers)}"
+
+    def status(self) -> Ref:
+        """Where a kernel notes an index out of bounds; see status.py."""
+        self.noting = True
+        return Ref(Buffer("status", 0, self.threads * status.WORDS * 8, dtypes.int64), (self.threads * status.WORDS,))
 
 
 class Lowering:
@@ -74,6 +80,7 @@ class Lowering:
         self.direct = self._direct_outputs()
         items = fuse(self.graph, fusable)
         self.needed = self._needed(items)
+        movement.plan(self, items)
         for item in items:
             if isinstance(item, Cluster):
                 self.cluster(item)
@@ -171,11 +178,6 @@ class Lowering:
 
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         """Launch a copy."""
-        if x.dtype.name not in C_TYPES:
-            a = Value(ShapedArray(x.shape, x.dtype))
-            node = Node(elementwise.positive, [a], {}, [a.aval])
-            self.items.append(HostCall(node, [x], [y], text))
-            return
         a = Value(ShapedArray(x.shape, x.dtype))
         node = Node(elementwise.stop_gradient, [a], {}, [a.aval])
         kernel = nest(self.shared.name(), single(node), {a: x}, {node.results[0]: y}, self.threads)
@@ -207,6 +209,10 @@ class Lowering:
         """Launch an operation that is not part of a nest."""
         if isinstance(node.op, ScanCall) and self.scan(node):
             return
+        move = movement.MOVEMENT.get(node.op.name)
+        if move is not None:
+            move(self, node)
+            return
         generate = GENERATORS.get(node.op.name)
         generated = generate(self, node) if generate is not None else None
         if generated is not None:
@@ -221,7 +227,9 @@ class Lowering:
         """A loop whose steps are launches; False if NumPy is needed in it."""
         call = node.op
         loop = Loop(call.length, call.reverse, [], [], [], f"scan of {call.length} steps")
-        outer = [self.ref(x) if type(x) is Value else self.number(x, v) for x, v in zip(node.operands, call.body.inputs)]
+        outer = [
+            self.ref(x) if type(x) is Value else self.number(x, v) for x, v in zip(node.operands, call.body.inputs)
+        ]
         consts, starts, xs = call.split(outer)
         inner = [*consts]
         carries = []
@@ -289,6 +297,11 @@ def _window(lowering: Lowering, node: Node) -> Generated | None:
     return kernel, [*operands, y], windows.work(node)
 
 
-GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
-    windows.GENERATORS, _window
-)
+GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {
+    "matmul": _matmul,
+    **dict.fromkeys(windows.GENERATORS, _window),
+    "take": gather.take,
+    "put": gather.put,
+    "put_add": gather.put,
+    "wrap_index": gather.wrap_index,
+}

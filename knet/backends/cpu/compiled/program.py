@@ -13,7 +13,7 @@ from ....compiler.layout import Buffer, Ref, nbytes_of
 from ....compiler.scalar import c_type
 from ....core.array import DeviceArray
 from ....core.primitive import Primitive
-from . import gemm, scalar, tiles, toolchain
+from . import gemm, scalar, status, tiles, toolchain
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Begin, Call, End, HostCall, Item, Plan, schedule
@@ -43,11 +43,16 @@ class Compiled:
             lowering = _lowered(graph, threads)
         self.plan: Plan = schedule(lowering.items, threads)
         self.constants = [np.array(a._host("a constant"), order="C") for a in lowering.shared.constants]
+        self.status = status.array(threads) if lowering.shared.noting else None
+        if self.status is not None:
+            self.constants.append(self.status)
         self.outputs = [(y.shape, y.dtype) for y in graph.outputs]
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
-        self.source, segments = _print(self.plan, lowering.shared, _Places(self.inputs, len(self.constants), len(graph.outputs)))
+        self.source, segments = _print(
+            self.plan, lowering.shared, _Places(self.inputs, len(self.constants), len(graph.outputs))
+        )
         library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
@@ -55,7 +60,7 @@ class Compiled:
         inside = 0 if host else self.plan.workspace
         self.steps = [Program(library, s, threads, inside) if isinstance(s, str) else s for s in segments]
         self.lock = threading.Lock()
-        self.single = self.steps[0] if len(self.steps) == 1 and not host else None
+        self.single = self.steps[0] if len(self.steps) == 1 and not host and self.status is None else None
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         buffers = [x._buffer for x in arrays]
@@ -85,6 +90,8 @@ class Compiled:
                 self._on_host(step, buffers)
             else:
                 step(buffers)
+        if self.status is not None:
+            status.check(self.status)
 
     def _on_host(self, call: HostCall, buffers: list[Any]) -> None:
         node = call.node
@@ -139,7 +146,7 @@ class _Places:
     """Numbers of buffers among those that a program is called with: inputs, constants, outputs, the workspace."""
 
     def __init__(self, inputs: int, constants: int, outputs: int) -> None:
-        self.start = {"input": 0, "constant": inputs, "output": inputs + constants}
+        self.start = {"input": 0, "constant": inputs, "output": inputs + constants, "status": inputs + constants - 1}
         self.workspace = inputs + constants + outputs
 
     def number(self, buffer: Buffer) -> int:
@@ -164,7 +171,11 @@ def _print(plan: Plan, shared: Shared, places: _Places) -> tuple[str, list[str |
     """The C text of all pieces, and the pieces in order: names of functions, and host calls."""
     everything = "".join(shared.sources)
     parts = [PREAMBLE]
-    parts += [text for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f")) if used in everything]
+    parts += [
+        text
+        for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f"), (status.PREAMBLE, "knet_row"))
+        if used in everything
+    ]
     parts += shared.sources
     segments: list[Any] = []
     lines: list[str] = []
@@ -204,7 +215,9 @@ def _moving(loop: Loop, places: _Places) -> list[str]:
     lines.append(f"const long t = {f'{loop.length - 1} - s' if loop.reverse else 's'};")
     for slide in loop.slides:
         step = slide.whole.strides[0] * slide.whole.dtype.itemsize
-        lines.append(f"char *{slide.moving.name} = {places.address(slide.whole)} + t * {step}L; (void){slide.moving.name};")
+        lines.append(
+            f"char *{slide.moving.name} = {places.address(slide.whole)} + t * {step}L; (void){slide.moving.name};"
+        )
     lines += [f"{c.writing.name} = {c.slide.moving.name};" for c in loop.carries if c.slide is not None]
     return lines
 
