@@ -17,7 +17,7 @@ from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
-from . import gather, movement, scalar, status, windows
+from . import gather, movement, random, scalar, status, windows
 from .kernel import Kernel
 from .loops import Carry, Loop, Slide
 from .nest import nest
@@ -163,7 +163,7 @@ class Lowering:
             return self.refs[value]
         result = view(node, x)
         if result is None:
-            result = view(node, self.dense(x))
+            result = view(node, self.ordered(node.operands[0]))
             assert result is not None
         self.refs[value] = result
         return result
@@ -175,6 +175,11 @@ class Lowering:
         y = self.new(ShapedArray(x.shape, x.dtype))
         self.copy(x, y, "copy to row-major order")
         return y
+
+    def ordered(self, value: Value) -> Ref:
+        """Where a value lies in row-major order; if it is copied for that, all that come later read the copy."""
+        ref = self.refs[value] = self.dense(self.ref(value))
+        return ref
 
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         """Launch a copy."""
@@ -233,7 +238,7 @@ class Lowering:
         consts, starts, xs = call.split(outer)
         inner = [*consts]
         carries = []
-        for start, y, v in zip(starts, node.results, call.body.outputs):
+        for start, v in zip(starts, call.body.outputs):
             carry = Carry(self.shared, self.dense(start), v)
             carries.append(carry)
             inner.append(carry.current)
@@ -283,7 +288,7 @@ def _matmul(lowering: Lowering, node: Node) -> Generated | None:
     y = lowering.target(node.results[0])
     generated = product(lowering.shared.name(), x, w, y, lowering.threads)
     if generated is None:
-        x, w = lowering.dense(x), lowering.dense(w)
+        x, w = (lowering.ordered(v) for v in node.values)
         generated = product(lowering.shared.name(), x, w, y, lowering.threads)
     return generated
 
@@ -292,7 +297,7 @@ def _window(lowering: Lowering, node: Node) -> Generated | None:
     kernel = windows.kernel(lowering.shared.name(), node, lowering.threads)
     if kernel is None:
         return None
-    operands = [lowering.dense(lowering.ref(x)) for x in node.values]
+    operands = [lowering.ordered(x) for x in node.values]
     y = lowering.target(node.results[0])
     return kernel, [*operands, y], windows.work(node)
 
@@ -304,4 +309,6 @@ GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {
     "put": gather.put,
     "put_add": gather.put,
     "wrap_index": gather.wrap_index,
+    "random_bits": random.random_bits,
+    "derive_key": random.derive_key,
 }

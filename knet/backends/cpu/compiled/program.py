@@ -13,13 +13,20 @@ from ....compiler.layout import Buffer, Ref, nbytes_of
 from ....compiler.scalar import c_type
 from ....core.array import DeviceArray
 from ....core.primitive import Primitive
-from . import gemm, scalar, status, tiles, toolchain
+from . import gemm, random, scalar, status, tiles, toolchain
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Begin, Call, End, HostCall, Item, Plan, schedule
 from .team import HEADER, Program, default_threads
 
 PREAMBLE = scalar.INTEGER_HEADER + HEADER
+# C text that programs include which mention a name.
+_PREAMBLES = (
+    (gemm.PREAMBLE, "gemm_"),
+    (tiles.PREAMBLE, "knet_f"),
+    (status.PREAMBLE, "knet_row"),
+    (random.PREAMBLE, "knet_philox"),
+)
 
 
 def compile(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
@@ -171,11 +178,7 @@ def _print(plan: Plan, shared: Shared, places: _Places) -> tuple[str, list[str |
     """The C text of all pieces, and the pieces in order: names of functions, and host calls."""
     everything = "".join(shared.sources)
     parts = [PREAMBLE]
-    parts += [
-        text
-        for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f"), (status.PREAMBLE, "knet_row"))
-        if used in everything
-    ]
+    parts += [text for text, used in _PREAMBLES if used in everything]
     parts += shared.sources
     segments: list[Any] = []
     lines: list[str] = []
