@@ -56,6 +56,26 @@ def test_results_that_are_returned_too(compiled):
         np.testing.assert_array_equal(np.asarray(g), w)
 
 
+def test_results_are_computed_in_the_order_in_which_they_are_read(compiled):
+    x, y = (np.random.default_rng(i).standard_normal((2, 3, 4, 5)).astype(np.float32) for i in (1, 2))
+
+    def heads(x, y):
+        return (x @ y.mT).transpose(0, 2, 1, 3).reshape(8, 12) @ knp.ones((12, 2))
+
+    want = (x @ y.swapaxes(2, 3)).transpose(0, 2, 1, 3).reshape(8, 12) @ np.ones((12, 2))
+    np.testing.assert_allclose(compiled(heads, x, y), want, rtol=1e-5, atol=1e-5)
+    kernels = knet.jit(heads).lower(knp.asarray(x), knp.asarray(y)).kernels
+    assert not any("copy" in k for k in kernels), kernels
+
+    def gradients(x, y):
+        parts = [(x @ y.mT)[None], (y @ x.mT)[None] * 2, (x * y)[..., :4][None]]
+        return knp.concatenate(parts, axis=0).transpose(1, 3, 0, 2, 4).reshape(2, 4, 36).sum(1)
+
+    a, b, c = x @ y.swapaxes(2, 3), y @ x.swapaxes(2, 3) * 2, (x * y)[..., :4]
+    want = np.stack([a, b, c]).transpose(1, 3, 0, 2, 4).reshape(2, 4, 36).sum(1)
+    np.testing.assert_allclose(compiled(gradients, x, y), want, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bool", "int16", "bfloat16", "complex128"])
 def test_slices_put_back(compiled, dtype):
     u = knp.asarray(A[:2, ::2, 1:3]).astype(dtype)
