@@ -228,7 +228,7 @@ def test_perplexity(tmp_path, real, variant):
     result = run(tmp_path, "charlm", *variant, "--generate", "2000")
     assert result.returncode == 0, result.stderr
     perplexities = [float(p) for p in re.findall(r"test loss \S+ perplexity (\S+)", result.stdout)]
-    assert perplexities[-1] <= (4.6 if variant else 6.0)
+    assert perplexities[-1] <= (4.6 if variant else 5.3)
     known = set(re.findall("[a-z]+", data.text("hiawatha").lower()))
     words = re.findall("[a-z]{3,}", result.stdout.split("\n\n", 1)[1].lower())
     assert sum(word in known for word in words) >= (0.8 if variant else 0.6) * len(words)
