@@ -42,4 +42,23 @@ def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
     return y if keepdims else add(shape.reshape, y, aval=node.results[0].aval, shape=node.results[0].shape)
 
 
-_RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {"logsumexp": _logsumexp}
+def _truth(op: Any) -> Callable[[Builder, Node, Any], Value | None]:
+    """Any is the maximum of truth values, all the minimum."""
+
+    def rule(builder: Builder, node: Node, operands: Any) -> Value | None:
+        (x,) = operands
+        if dtypes.kind(x.dtype) == "c":
+            return None
+        if x.dtype != dtypes.bool_:
+            aval = ShapedArray(x.shape, dtypes.bool_)
+            x = builder.add(elementwise.not_equal, [x, 0], {}, [aval]).results[0]
+        return builder.add(op, [x], node.params, [node.results[0].aval]).results[0]
+
+    return rule
+
+
+_RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {
+    "logsumexp": _logsumexp,
+    "reduce_any": _truth(reduce.reduce_max),
+    "reduce_all": _truth(reduce.reduce_min),
+}

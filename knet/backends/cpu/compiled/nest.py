@@ -20,7 +20,6 @@ from ....compiler.layout import Ref, dense_strides
 from ....compiler.scalar import c_type, compute_dtype, expression, literal, register_type
 from ....core import dtypes
 from ....core.aval import size_of
-from ....core.ops import reduce
 from . import scalar
 from .kernel import Kernel, Phase
 
@@ -30,7 +29,7 @@ _CHEAP = {
     "logical_or", "logical_not",
 }  # fmt: skip
 
-_START = {"reduce_sum": "0", "reduce_max": None, "reduce_min": None}
+_SUMS = {"reduce_sum": ("0", "+"), "reduce_prod": ("1", "*")}  # their starts and operators
 
 
 class Access:
@@ -384,8 +383,8 @@ class Nest:
         """Statement of a reduction's turn with a local accumulator."""
         k = self.number(value)
         name = value.node.op.name  # type: ignore[union-attr]
-        if name == "reduce_sum":
-            self.line(f"s{k} += {x};")
+        if name in _SUMS:
+            self.line(f"s{k} {_SUMS[name][1]}= {x};")
             return
         sign = ">" if name == "reduce_max" else "<"
         self.line(f"s{k} = {x} {sign} s{k} ? {x} : s{k};")
@@ -510,7 +509,7 @@ class _Stash:
 
 
 def _tracks_nan(value: Value) -> bool:
-    return value.node.op is not reduce.reduce_sum and value.dtype.kind == "f"  # type: ignore[union-attr]
+    return value.node.op.name not in _SUMS and value.dtype.kind == "f"  # type: ignore[union-attr]
 
 
 def _nan(value: Value) -> str:
@@ -519,8 +518,8 @@ def _nan(value: Value) -> str:
 
 def _start(value: Value) -> str:
     name = value.node.op.name  # type: ignore[union-attr]
-    if name == "reduce_sum":
-        return "0"
+    if name in _SUMS:
+        return _SUMS[name][0]
     if value.dtype.kind == "f":
         return literal(float("-inf") if name == "reduce_max" else float("inf"), value.dtype)
     if value.dtype == dtypes.bool_:
@@ -530,15 +529,15 @@ def _start(value: Value) -> str:
 
 
 def _clause(value: Value, name: str) -> str:
-    kind = {"reduce_sum": "+", "reduce_max": "max", "reduce_min": "min"}[value.node.op.name]  # type: ignore[union-attr]
+    kind = {"reduce_sum": "+", "reduce_prod": "*", "reduce_max": "max", "reduce_min": "min"}[value.node.op.name]  # type: ignore[union-attr]
     nan = f" reduction(|:n{name[1:]})" if _tracks_nan(value) else ""
     return f" reduction({kind}:{name}){nan}"
 
 
 def _accumulate(value: Value, target: str, x: str) -> str:
     name = value.node.op.name  # type: ignore[union-attr]
-    if name == "reduce_sum":
-        return f"{target} += {x};"
+    if name in _SUMS:
+        return f"{target} {_SUMS[name][1]}= {x};"
     sign = ">" if name == "reduce_max" else "<"
     return f"{target} = {x} {sign} {target} || {x} != {x} ? {x} : {target};"
 
