@@ -12,7 +12,7 @@ from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import C_TYPES, compute_dtype, printable
+from ....compiler.scalar import C_TYPES, HALF, compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
@@ -32,7 +32,7 @@ def fusable(node: Node) -> bool:
     if node.op in REDUCTIONS:
         dtype = node.results[0].dtype
         extremum = node.op in (reduce.reduce_max, reduce.reduce_min)  # a sum of truth values would be another one
-        return dtype.name in C_TYPES and (extremum or dtype != dtypes.bool_)
+        return (dtype.name in C_TYPES or dtype.name in HALF) and (extremum or dtype != dtypes.bool_)
     if not printable(node) or node.op.name == "cast":
         return printable(node)
     try:
