@@ -20,7 +20,7 @@ from .graph import Graph, Node, Value
 
 Axes = tuple[int | None, ...]
 
-REDUCTIONS = (reduce.reduce_sum, reduce.reduce_max, reduce.reduce_min)
+REDUCTIONS = (reduce.reduce_sum, reduce.reduce_prod, reduce.reduce_max, reduce.reduce_min)
 _ROW = 1 << 17  # elements of a grid point's inner dims; more would not stay in a core's cache from pass to pass
 _MEMBERS = 400  # more would make functions that compilers take long for
 

@@ -14,12 +14,12 @@ from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import compute_dtype, printable
+from ....compiler.scalar import C_TYPES, HALF, compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
-from ....core.ops import elementwise, shape
-from . import gather, movement, random, scalar, status, windowed
+from ....core.ops import elementwise, reduce, shape
+from . import along, gather, movement, random, scalar, status, windowed
 from .items import HostCall, Item, Launch
 from .kernel import Kernel
 from .loops import Carry, Loop, Slide
@@ -32,7 +32,9 @@ Generated = tuple[Kernel, list[Ref], float]
 def fusable(node: Node) -> bool:
     """Whether a node can be printed as part of a nest."""
     if node.op in REDUCTIONS:
-        return node.results[0].dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64)
+        dtype = node.results[0].dtype
+        extremum = node.op in (reduce.reduce_max, reduce.reduce_min)  # a sum of truth values would be another one
+        return (dtype.name in C_TYPES or dtype.name in HALF) and (extremum or dtype != dtypes.bool_)
     if not printable(node) or node.op.name == "cast":
         return printable(node)
     try:
@@ -323,6 +325,10 @@ GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {
     "put": gather.put,
     "put_add": gather.put,
     "wrap_index": gather.wrap_index,
+    "argmax": along.arg_extremum,
+    "argmin": along.arg_extremum,
+    "cumulative_sum": along.cumulative,
+    "cumulative_prod": along.cumulative,
     "random_bits": random.random_bits,
     "derive_key": random.derive_key,
 }
