@@ -82,6 +82,7 @@ class Nest:
         self.across = self._across()  # reductions that run over units too
         self.partials: dict[Value, Access] = {}
         self.lines: list[str] = []
+        self.late: list[str] = []
         self.depth = 1
         self.loops()
 
@@ -392,6 +393,9 @@ class Nest:
                     self.add_to(y, x)
                 continue
             self.compute(node, loops, names, known)
+        for text in self.late:
+            self.line(text)
+        self.late.clear()
 
     def add_to(self, value: Value, x: str) -> None:
         """Statement of a reduction's turn with a local accumulator."""
@@ -406,15 +410,16 @@ class Nest:
             self.line(f"n{k} |= {x} != {x};")
 
     def compute(self, node: Node, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> None:
-        """Declare a variable with a node's value; write it where it is an output or kept."""
+        """Declare a variable with a node's value; write it where it is an output or kept, at the end of the turn: it may
+        be written where an input is read (``same``)."""
         y = node.results[0]
         texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]
         names[y] = f"v{self.cluster.nodes.index(node)}"
         self.line(f"const {register_type(y.dtype)} {names[y]} = {expression(node, texts, scalar.expression)};")
         if y in self.writes:
-            self.line(f"{self.at(self.writes[y], loops)} = {names[y]};")
+            self.late.append(f"{self.at(self.writes[y], loops)} = {names[y]};")
         if y in self.stash:
-            self.line(f"{self.kept(y)} = {names[y]};")
+            self.late.append(f"{self.kept(y)} = {names[y]};")
 
     def operand(self, node: Node, i: int, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> str:
         """C text of an operand at the current point."""
