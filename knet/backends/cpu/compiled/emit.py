@@ -146,8 +146,9 @@ def _group(group: Group, threads: int, places: Places) -> list[str]:
 def _call(call: Call, places: Places, lo: str, hi: str, threads: int) -> str:
     launch = call.launch
     used = {*call.phase.reads, *call.phase.writes}
-    arguments = [
-        f"({c_type(ref.dtype)} *)({places.address(ref)})" if i in used else "0" for i, ref in enumerate(launch.operands)
+    arguments = [  # a phase hoisted out of a loop cannot name what moves there
+        f"({c_type(ref.dtype)} *)({places.address(ref)})" if i in used or ref.buffer.kind != "moving" else "0"
+        for i, ref in enumerate(launch.operands)
     ]
     arguments.append(places.pointer(launch.shared) if launch.shared is not None else "0")
     own = "0"
