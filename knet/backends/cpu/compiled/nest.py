@@ -30,8 +30,6 @@ _CHEAP = {
     "logical_or", "logical_not",
 }  # fmt: skip
 
-_START = {"reduce_sum": "0", "reduce_max": None, "reduce_min": None}
-
 
 class Access:
     """An array that the nest reads or writes: pointer to its first element, C type, strides by dim."""
@@ -262,7 +260,7 @@ class Nest:
     def plan(self) -> None:
         """The pass in which each full value is computed, and what is kept in scratch between passes."""
         self.own_bytes = 0
-        self.stash: dict[Value, Access] = {}
+        self.stash: dict[Value, _Stash] = {}
         self.pass_of: dict[Value, int] = {}
         if self.cluster.inner is None:
             return
@@ -291,10 +289,8 @@ class Nest:
             y = node.results[0]
             later = {p for p in uses.get(y, ()) if p > self.pass_of[y]}
             if later and y not in self.writes and not self.cheap(y):
-                ref = Ref(None, (inner_size,))  # type: ignore[arg-type]
-                self.stash[y] = _Stash(f"keep{len(self.stash)}", y, self.own_bytes)  # type: ignore[assignment]
+                self.stash[y] = _Stash(f"keep{len(self.stash)}", self.own_bytes)
                 self.own_bytes += -(-inner_size * y.dtype.itemsize // 64) * 64
-                del ref
 
     def cheap(self, value: Value) -> bool:
         """Whether computing a full value again costs less than keeping it."""
@@ -410,8 +406,9 @@ class Nest:
             self.line(f"n{k} |= {x} != {x};")
 
     def compute(self, node: Node, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> None:
-        """Declare a variable with a node's value; write it where it is an output or kept, at the end of the turn: it may
-        be written where an input is read (``same``)."""
+        """Declare a variable with a node's value. Where it is an output or kept it is written at the end of the turn, as
+        that may be where an input is read (``same``).
+        """
         y = node.results[0]
         texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]
         names[y] = f"v{self.cluster.nodes.index(node)}"
@@ -521,9 +518,8 @@ class Nest:
 class _Stash:
     """Scratch for one full value over the inner loops."""
 
-    def __init__(self, pointer: str, value: Value, offset: int) -> None:
+    def __init__(self, pointer: str, offset: int) -> None:
         self.pointer = pointer
-        self.value = value
         self.offset = offset
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,11 +27,28 @@ from .team import Program, default_threads
 
 def compile_graph(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
     """The program of an optimised graph; None where this machine or the graph allows none."""
-    if toolchain.available() is not None:
+    missing = toolchain.available()
+    if missing is not None:
+        _explain_once(missing)
         return None
-    if any(y.size == 0 for node in graph.nodes for y in node.results) or any(x.size == 0 for x in graph.inputs):
-        return None
-    return Compiled(graph, device, donated)
+    return None if _holds_empty(graph) else Compiled(graph, device, donated)
+
+
+@functools.cache
+def _explain_once(reason: str) -> None:
+    warnings.warn(
+        f"jit: {reason}. Compiled functions run operation by operation on NumPy instead, several times slower. Install "
+        f"gcc or clang, or set KNET_CC to a C compiler. (Said once.)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _holds_empty(graph: Graph) -> bool:
+    """Whether an array without elements occurs, for which there are no kernels."""
+    values = [*graph.inputs, *graph.constants, *(y for node in graph.nodes for y in node.results)]
+    bodies = (body for node in graph.nodes for body in getattr(node.op, "graphs", ()))
+    return any(x.size == 0 for x in values) or any(map(_holds_empty, bodies))
 
 
 class Compiled:
@@ -56,28 +75,29 @@ class Compiled:
         self.kernels = tuple(_texts(lowering.items))
         self.places = Places(self.inputs, len(self.constants), len(graph.outputs))
         self.source, segments = text_of(self.plan, lowering.shared, self.places)
-        library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
+        made = any(isinstance(s, str) for s in segments)
+        library: Any = toolchain.build(self.source, "program") if made else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
         self.workspace = np.empty(self.plan.workspace + 64, np.uint8) if host else None
         inside = 0 if host else self.plan.workspace
         self.steps = [Program(library, s, threads, inside) if isinstance(s, str) else s for s in segments]
         self.lock = threading.Lock()
-        self.single = self.steps[0] if len(self.steps) == 1 and not host and self.status is None else None
+        self.single: Any = self.steps[0] if len(self.steps) == 1 and not host and self.status is None else None
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         buffers = [x._buffer for x in arrays]
         for i, b in enumerate(buffers):
             if type(b) is not np.ndarray:
                 buffers[i] = np.asarray(b)
-            elif not b.flags.c_contiguous:
-                buffers[i] = np.ascontiguousarray(b)
+            elif not b.flags.carray and not (b.flags.c_contiguous and b.flags.aligned):
+                buffers[i] = np.array(b, order="C")
+        b = None  # a reference too many
         results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
         for j, i in self.shares.items():
-            b = buffers[i]
-            # Nobody else may hold the memory: the array, this list, the name b and the call make four references.
-            if b.base is None and sys.getrefcount(b) <= 4 and b.flags.writeable:
-                results[j] = b
+            # Nobody but the list and the donated array may hold the memory: no view, no one else who was given it.
+            if _references(buffers, i) <= _OWN + 1 and buffers[i].flags.owndata and buffers[i].flags.writeable:
+                results[j] = buffers[i]
         buffers += self.constants
         buffers += results
         if self.single is not None:
@@ -115,6 +135,8 @@ class Compiled:
         if self.workspace is not None:
             offset = -self.workspace.ctypes.data % 64
             buffers.append(self.workspace[offset:])
+        if self.status is not None:
+            self.status[:] = 0  # of a call that an operation by NumPy ended
         for step in self.steps:
             if isinstance(step, HostCall):
                 self._on_host(step, buffers)
@@ -149,6 +171,14 @@ class Compiled:
 
 
 _ALONE = 1 << 16  # operations
+
+
+def _references(buffers: list[Any], i: int) -> int:
+    """References to an item of a list, as Python counts them."""
+    return sys.getrefcount(buffers[i])
+
+
+_OWN = _references([np.empty(0)], 0)  # of an item that nobody else holds
 
 
 def _lowered(graph: Graph, threads: int) -> Lowering:
