@@ -406,8 +406,8 @@ class Nest:
             self.line(f"n{k} |= {x} != {x};")
 
     def compute(self, node: Node, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> None:
-        """Declare a variable with a node's value. Where it is an output or kept it is written at the end of the turn, as
-        that may be where an input is read (``same``).
+        """Declare a variable with a node's value. Outputs, and what is kept, are written at the end of the turn: that
+        may be where an input is read (``same``).
         """
         y = node.results[0]
         texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]

@@ -165,7 +165,7 @@ def _touched(call: Call) -> set[Buffer]:
 
 
 def _slabs(call: Call) -> dict[Buffer, set[tuple[int, int] | None]]:
-    """Parts of memory (first element, elements) of which unit u of a call touches the u-th slab; None for other uses."""
+    """Parts of memory (first element, elements) of which a call's unit u touches the u-th slab; None: other uses."""
     slabs: dict[Buffer, set[tuple[int, int] | None]] = {}
     for i in (*call.phase.reads, *call.phase.writes):
         ref = call.launch.operands[i]
