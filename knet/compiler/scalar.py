@@ -96,7 +96,7 @@ def expression(node: Node, operands: Sequence[str], text: Callable[[Elementwise,
       text: a backend's expression of a primitive for a dtype, in the names of the primitive's operands.
     """
     if node.op.name == "cast":
-        return _cast(operands[0], node.operands[0].dtype, node.results[0].dtype)  # type: ignore[union-attr]
+        return _cast(operands[0], node.operands[0].dtype, node.results[0].dtype)
     names = dict(zip(node.op.argnames, operands, strict=True))
     return _NAME.sub(lambda match: names.get(match.group(), match.group()), text(node.op, compute_dtype(node)))
 
@@ -112,12 +112,12 @@ def literal(value: Any, dtype: Any) -> str:
     if dtype == dtypes.bool_:
         return "1" if value else "0"
     if dtype.kind in "iu":
-        number = int(np.asarray(value).astype(dtype))
+        whole = int(np.asarray(value).astype(dtype))
         suffix = "u" if dtype.kind == "u" else ""
         wide = "LL" if dtype.itemsize == 8 else ""
-        if number == -(2**63):
+        if whole == -(2**63):
             return "(-9223372036854775807LL - 1)"
-        return f"({number}{suffix}{wide})"
+        return f"({whole}{suffix}{wide})"
     with np.errstate(over="ignore"):
         number = float(np.asarray(value, np.float64).astype(dtype))
     if math.isnan(number):

@@ -81,6 +81,7 @@ class Nest:
         self.across = self._across()  # reductions that run over units too
         self.partials: dict[Value, Access] = {}
         self.lines: list[str] = []
+        self.late: list[str] = []
         self.depth = 1
         self.loops()
 
@@ -260,7 +261,7 @@ class Nest:
     def plan(self) -> None:
         """The pass in which each full value is computed, and what is kept in scratch between passes."""
         self.own_bytes = 0
-        self.stash: dict[Value, Access] = {}
+        self.stash: dict[Value, _Stash] = {}
         self.pass_of: dict[Value, int] = {}
         if self.cluster.inner is None:
             return
@@ -289,10 +290,8 @@ class Nest:
             y = node.results[0]
             later = {p for p in uses.get(y, ()) if p > self.pass_of[y]}
             if later and y not in self.writes and not self.cheap(y):
-                ref = Ref(None, (inner_size,))  # type: ignore[arg-type]
-                self.stash[y] = _Stash(f"keep{len(self.stash)}", y, self.own_bytes)  # type: ignore[assignment]
+                self.stash[y] = _Stash(f"keep{len(self.stash)}", self.own_bytes)
                 self.own_bytes += -(-inner_size * arithmetic(y.dtype).itemsize // 64) * 64
-                del ref
 
     def cheap(self, value: Value) -> bool:
         """Whether computing a full value again costs less than keeping it."""
@@ -391,6 +390,9 @@ class Nest:
                     self.add_to(y, x)
                 continue
             self.compute(node, loops, names, known)
+        for text in self.late:
+            self.line(text)
+        self.late.clear()
 
     def add_to(self, value: Value, x: str) -> None:
         """Statement of a reduction's turn with a local accumulator."""
@@ -405,16 +407,18 @@ class Nest:
             self.line(f"n{k} |= {x} != {x};")
 
     def compute(self, node: Node, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> None:
-        """Declare a variable with a node's value; write it where it is an output or kept."""
+        """Declare a variable with a node's value. Outputs, and what is kept, are written at the end of the turn: that
+        may be where an input is read (``same``).
+        """
         y = node.results[0]
         texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]
         names[y] = f"v{self.cluster.nodes.index(node)}"
         text = rounded(expression(node, texts, scalar.expression), y.dtype)
         self.line(f"const {register_type(y.dtype)} {names[y]} = {text};")
         if y in self.writes:
-            self.line(f"{self.at(self.writes[y], loops)} = {stored(names[y], y.dtype)};")
+            self.late.append(f"{self.at(self.writes[y], loops)} = {stored(names[y], y.dtype)};")
         if y in self.stash:
-            self.line(f"{self.kept(y)} = {names[y]};")
+            self.late.append(f"{self.kept(y)} = {names[y]};")
 
     def operand(self, node: Node, i: int, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> str:
         """C text of an operand at the current point."""
@@ -518,9 +522,8 @@ class Nest:
 class _Stash:
     """Scratch for one full value over the inner loops."""
 
-    def __init__(self, pointer: str, value: Value, offset: int) -> None:
+    def __init__(self, pointer: str, offset: int) -> None:
         self.pointer = pointer
-        self.value = value
         self.offset = offset
 
 

@@ -61,7 +61,7 @@ class Program:
                 return True
             if code != SLOW_WAY:
                 raise self._error(code)
-        if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays):
+        if not all(type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned for x in arrays):
             return False
         pointers = (ctypes.c_void_p * len(arrays))(*[np.asarray(x).ctypes.data for x in arrays])
         code = runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
