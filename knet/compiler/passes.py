@@ -13,6 +13,7 @@ import numpy as np
 from ..core import ShapedArray
 from ..core.custom import Call
 from ..core.device import as_array, from_numpy
+from .gathered import gather_products
 from .graph import Builder, Graph, Node, Value
 from .hoist import hoist
 from .simplify import simplify
@@ -206,6 +207,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = tuple(
         ("simplified", simplify),
         ("equal operations merged", merge_equal),
         ("moved out of loops", hoist),
+        ("products of gathered rows", gather_products),
         ("simplified again", simplify),
         ("equal operations merged again", merge_equal),
         ("dead code removed again", trim),
