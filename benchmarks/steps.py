@@ -84,7 +84,7 @@ def serve(connection: Any, peer: str, model: str, given: Problem, threads: int, 
     except EOFError:  # nobody asks any more
         pass
     except Exception as error:
-        connection.send(("failed", f"{type(error).__name__}: {error}".splitlines()[0][:200]))
+        connection.send(("failed", f"{type(error).__name__}: {error}".splitlines()[0][:80]))
 
 
 class Worked:
@@ -186,7 +186,7 @@ def measure(model: str, given: Problem, peers: list[str], options: argparse.Name
     losses: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for peer in (peer for peer in peers if model in PEERS[peer].models):
-            cache = os.path.join(folder, peer)
+            cache = os.path.join(folder, peer.replace(" ", "-"))  # a space would split the compiler's arguments
             try:
                 started = start(peer, model, given, cache, options, result)
                 losses[peer] = [started.ask("first")[1], *started.ask("losses", CHECKED_STEPS - 1)]

@@ -183,7 +183,7 @@ def load(path):
 
 
 def parse():
-    p = cli.parser(__doc__, output="charlm.png", epochs=20, batch_size=32, lr=1.0, layers_lr=0.005, smoke_epochs=2)
+    p = cli.parser(__doc__, output="charlm.png", epochs=8, batch_size=32, lr=6.0, layers_lr=0.005, smoke_epochs=2)
     p.add_argument("--data", metavar="FILE", help="text to learn from (default Longfellow's Hiawatha)")
     p.add_argument("--hidden", type=cli.count, metavar="N", default=256, help="size of the LSTM (default %(default)s)")
     p.add_argument("--steps", type=cli.count, metavar="N", default=64, help="characters a step (default %(default)s)")

@@ -116,14 +116,14 @@ def train(model: str, problem: Problem, threads: int, variant: str = "eager") ->
 
     def run() -> Any:
         value = loss(params, *next(batches))
-        grads = torch.autograd.grad(value, weights)
         if adam is None:  # for a few parameters a loop costs less than torch.optim.SGD
+            grads = torch.autograd.grad(value, weights)
             with torch.no_grad():
                 for w, g in zip(weights, grads):
                     w.sub_(g, alpha=rate)
-        else:
-            for w, g in zip(weights, grads):
-                w.grad = g
+        else:  # backward gives a gradient its parameter's layout in memory, which the fused optimizer takes for granted
+            adam.zero_grad()
+            value.backward()
             adam.step()
         return value.detach()
 

@@ -72,12 +72,16 @@ def permute(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
 
 def transposed_product(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     product = made_by(operands[0], linalg.matmul)
-    if product is None or params["axes"] != (1, 0) or s.uses.get(operands[0], 0) > 1:
+    axes = params["axes"]
+    swapped = (*range(len(axes) - 2), len(axes) - 1, len(axes) - 2)
+    if product is None or axes != swapped or s.uses.get(operands[0], 0) > 1:
         return None
     a, b = product.operands
-    if len(a.shape) != 2 or len(b.shape) != 2 or not any(made_by(x, shape.permute) for x in (a, b)):
+    if any(len(x.shape) != len(axes) for x in (a, b)) or not any(made_by(x, shape.permute) for x in (a, b)):
         return None
-    flipped = [s.make(shape.permute, [x], ShapedArray(x.shape[::-1], x.dtype), axes=(1, 0)) for x in (b, a)]
+    flipped = [
+        s.make(shape.permute, [x], ShapedArray(tuple(x.shape[i] for i in axes), x.dtype), axes=axes) for x in (b, a)
+    ]
     return s.make(linalg.matmul, flipped, aval)
 
 

@@ -19,17 +19,20 @@ C_TYPES = {
     "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
 }  # fmt: skip
 
+# Those that kernels move but do not compute with.
+_MOVED = {"float16": "uint16_t", "bfloat16": "uint16_t", "complex64": "float _Complex", "complex128": "double _Complex"}
+
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 def c_type(dtype: Any) -> str:
     """Type in memory."""
-    return C_TYPES[dtype.name]
+    return C_TYPES.get(dtype.name) or _MOVED[dtype.name]
 
 
 def register_type(dtype: Any) -> str:
     """Type of a local variable: truth values are ints, which vectorise beside floats."""
-    return "int" if dtype == dtypes.bool_ else C_TYPES[dtype.name]
+    return "int" if dtype == dtypes.bool_ else c_type(dtype)
 
 
 def compute_dtype(node: Node) -> Any:

@@ -20,6 +20,9 @@ F32 = knp.float32
 CLOSE = 64  # units in the last place of the largest element: fused loops round otherwise
 
 
+DIFFERENTIABLE = (F32, knp.float64, knp.complex64, knp.complex128)
+
+
 def close(got, want, label):
     """Equal dtype and shape, integers and booleans exactly, floats within rounding of the result's magnitude."""
     assert (got.shape, got.dtype) == (want.shape, want.dtype), label
@@ -52,7 +55,7 @@ def moving(row, case, arrays):
     return [
         i
         for i, rule in enumerate(row.grads[: len(arrays)])
-        if rule == RULE and isinstance(case.operands[i], Draw) and arrays[i].dtype in (F32, knp.float64)
+        if rule == RULE and isinstance(case.operands[i], Draw) and arrays[i].dtype in DIFFERENTIABLE
     ]
 
 
@@ -65,6 +68,7 @@ def weighted(row, case, arrays, where):
             full[i] = x
         total = 0.0
         for y in each(row.primitive(*full, **case.params)):
+            y = y.real + 0.7 * y.imag if y.dtype.kind == "c" else y
             if y.dtype in (F32, knp.float64):
                 total = total + (y * weights(y.shape, y.dtype)).sum()
         return total

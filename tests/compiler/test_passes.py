@@ -64,6 +64,7 @@ FIRES = {
     "transposed product of transposed (rounds)": [
         (lambda x, y: (x.T @ y).T, (M, M), ["permute", "matmul"]),
         (lambda x, y: (x @ y.T).T, (M, M), ["permute", "matmul"]),
+        (lambda x, y: (x.mT @ y).mT, (knp.ones((2, 3, 4)), knp.ones((2, 3, 5))), ["permute", "matmul"]),
     ],
     "broadcast of broadcast": [
         (lambda x: knp.broadcast_to(knp.broadcast_to(x, (2, 3)), (4, 2, 3)), (V,), ["broadcast_to"]),

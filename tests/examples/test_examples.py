@@ -17,7 +17,7 @@ import pytest
 from knet import data
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ["housing", "softmax", "mlp", "lenet"]
+NAMES = ["housing", "softmax", "mlp", "lenet", "charlm"]
 VARIANTS = [[], ["--layers"]]
 VARIANT_IDS = ["from-scratch", "layers"]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -147,6 +147,43 @@ def test_a_loss_that_does_not_fall_is_a_failure(tmp_path):
     assert "Traceback" not in result.stderr
 
 
+@pytest.fixture
+def poem(tmp_path):
+    """Path of a text that is easy to learn."""
+    path = tmp_path / "poem.txt"
+    path.write_text("The sun goes up,\nThe sun goes down,\n" * 300)
+    return path
+
+
+SMALL = ["--hidden", "32", "--batch-size", "8", "--steps", "16", "--generate", "120"]
+
+
+def test_charlm_writes_what_it_has_read_and_remembers_it(tmp_path, poem):
+    saved = tmp_path / "saved.npz"
+    learnt = run(tmp_path, "charlm", "--layers", "--data", str(poem), *SMALL, "--lr", "0.02", "--save", str(saved))
+    assert learnt.returncode == 0, learnt.stderr
+    assert "9720 characters for training, 1080 for testing, 14 distinct" in learnt.stdout
+    assert float(re.findall(r"test loss \S+ perplexity (\S+)", learnt.stdout)[-1]) < 1.5
+    text = learnt.stdout.split("\n\n", 1)[1]
+    assert text.count("The sun goes ") >= 4
+    assert len(text) == 121  # print ends the line
+
+    loaded = run(tmp_path, "charlm", "--load", str(saved), "--generate", "120")
+    assert loaded.returncode == 0, loaded.stderr
+    assert loaded.stdout == f"\n{text}"
+
+    further = run(tmp_path, "charlm", "--data", str(poem), *SMALL, "--load", str(saved), "--epochs", "1")
+    assert train_losses(further.stdout)[0] == train_losses(learnt.stdout)[-1]
+
+
+def test_charlm_mistakes(tmp_path, poem):
+    one_line(run(tmp_path, "charlm", "--data", "absent.txt"), "'absent.txt' is neither a file nor one of")
+    one_line(run(tmp_path, "charlm", "--load", "absent.npz"), "absent.npz")
+    one_line(run(tmp_path, "charlm", "--data", str(poem), "--save", "no/such/file.npz"), "there is no such folder")
+    one_line(run(tmp_path, "charlm", "--data", str(poem), "--steps", "5000"), "the text has 10800 characters: too few")
+    one_line(run(tmp_path, "charlm", "--data", str(poem), "--temperature", "0"), "0 is not a number above 0")
+
+
 # --- the numbers of examples/README.md --------------------------------------------------------------------------------
 
 
@@ -182,3 +219,16 @@ def test_accuracy(tmp_path, real, name, least, variant):
     result = run(tmp_path, name, *variant)
     assert result.returncode == 0, result.stderr
     assert float(re.search(r"^test accuracy (\S+)$", result.stdout, re.MULTILINE)[1]) >= least
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS, ids=VARIANT_IDS)
+def test_perplexity(tmp_path, real, variant):
+    real(lambda: data.text("hiawatha"))
+    result = run(tmp_path, "charlm", *variant, "--generate", "2000")
+    assert result.returncode == 0, result.stderr
+    perplexities = [float(p) for p in re.findall(r"test loss \S+ perplexity (\S+)", result.stdout)]
+    assert perplexities[-1] <= (4.6 if variant else 5.3)
+    known = set(re.findall("[a-z]+", data.text("hiawatha").lower()))
+    words = re.findall("[a-z]{3,}", result.stdout.split("\n\n", 1)[1].lower())
+    assert sum(word in known for word in words) >= (0.8 if variant else 0.6) * len(words)

@@ -87,7 +87,7 @@ def _add_rows(x: Any, axis: Axes, keepdims: bool) -> Any:
 def _add_along(x: Any, i: int) -> Any:
     """Sum along one axis, kept as size 1: of blocks, then of their sums; what does not fill a block comes last."""
     before, after = (slice(None),) * i, x.shape[i + 1 :]
-    total = 0
+    total: Any = 0
     while x.shape[i] > BLOCK:
         whole = x.shape[i] // BLOCK * BLOCK
         total = total + np.add.reduce(x[(*before, slice(whole, None))], axis=i, keepdims=True, dtype=np.float32)

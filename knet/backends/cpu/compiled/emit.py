@@ -6,19 +6,27 @@ from typing import Any
 
 from ....compiler.layout import Buffer, Ref
 from ....compiler.scalar import c_type
-from . import gemm, scalar, tiles
+from . import gemm, random, scalar, status, tiles
 from .items import Begin, Call, End, Group, HostCall
 from .loops import Loop
 from .lower import Shared
 from .schedule import Plan
 from .team import HEADER
 
+# C text that programs include which mention a name.
+_PREAMBLES = (
+    (gemm.PREAMBLE, "gemm_"),
+    (tiles.PREAMBLE, "knet_f"),
+    (status.PREAMBLE, "knet_row"),
+    (random.PREAMBLE, "knet_philox"),
+)
+
 
 class Places:
     """Numbers of buffers among those that a program is called with: inputs, constants, outputs, the workspace."""
 
     def __init__(self, inputs: int, constants: int, outputs: int) -> None:
-        self.start = {"input": 0, "constant": inputs, "output": inputs + constants}
+        self.start = {"input": 0, "constant": inputs, "output": inputs + constants, "status": inputs + constants - 1}
         self.workspace = inputs + constants + outputs
 
     def number(self, buffer: Buffer) -> int:
@@ -46,7 +54,7 @@ def text_of(plan: Plan, shared: Shared, places: Places, timed: bool = False) -> 
     """
     everything = "".join(shared.sources)
     parts = [scalar.INTEGER_HEADER + HEADER + (_CLOCK if timed else "")]
-    parts += [text for text, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f")) if used in everything]
+    parts += [text for text, used in _PREAMBLES if used in everything]
     parts += shared.sources
     segments: list[Any] = []
     lines: list[str] = []

@@ -14,12 +14,12 @@ from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import C_TYPES, compute_dtype, printable
+from ....compiler.scalar import compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
 from ....core.ops import elementwise, shape
-from . import scalar, windowed
+from . import gather, movement, random, scalar, status, windowed
 from .items import HostCall, Item, Launch
 from .kernel import Kernel
 from .loops import Carry, Loop, Slide
@@ -50,6 +50,7 @@ class Shared:
         self.constants: list[Any] = []
         self.kernels: dict[str, str] = {}
         self.numbers = itertools.count()
+        self.noting = False  # whether a kernel asked for the status
 
     def name(self) -> str:
         """A new name of C functions."""
@@ -66,6 +67,11 @@ class Shared:
             return kernel
         phases = [replace(p, function=old + p.function[len(name.group()) :]) for p in kernel.phases]
         return replace(kernel, phases=tuple(phases))
+
+    def status(self) -> Ref:
+        """Where a kernel notes an index out of bounds; see status.py."""
+        self.noting = True
+        return Ref(Buffer("status", 0, self.threads * status.WORDS * 8, dtypes.int64), (self.threads * status.WORDS,))
 
 
 class Lowering:
@@ -89,6 +95,7 @@ class Lowering:
         self.direct = self._direct_outputs()
         items = fuse(self.graph, fusable)
         self.needed = self._needed(items)
+        movement.plan(self, items)
         for item in items:
             if isinstance(item, Cluster):
                 self.cluster(item)
@@ -171,7 +178,7 @@ class Lowering:
             return self.refs[value]
         result = view(node, x)
         if result is None:
-            result = view(node, self.dense(x))
+            result = view(node, self.ordered(node.operands[0]))
             assert result is not None
         self.refs[value] = result
         return result
@@ -184,13 +191,13 @@ class Lowering:
         self.copy(x, y, "copy to row-major order")
         return y
 
+    def ordered(self, value: Value) -> Ref:
+        """Where a value lies in row-major order; if it is copied for that, all that come later read the copy."""
+        ref = self.refs[value] = self.dense(self.ref(value))
+        return ref
+
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         """Launch a copy."""
-        if x.dtype.name not in C_TYPES:
-            a = Value(ShapedArray(x.shape, x.dtype))
-            node = Node(elementwise.positive, [a], {}, [a.aval])
-            self.items.append(HostCall(node, [x], [y], text))
-            return
         a = Value(ShapedArray(x.shape, x.dtype))
         node = Node(elementwise.stop_gradient, [a], {}, [a.aval])
         kernel = nest(self.shared.name(), single(node), {a: x}, {node.results[0]: y}, self.threads)
@@ -221,6 +228,10 @@ class Lowering:
     def node(self, node: Node) -> None:
         """Launch an operation that is not part of a nest."""
         if isinstance(node.op, ScanCall) and self.scan(node):
+            return
+        move = movement.MOVEMENT.get(node.op.name)
+        if move is not None:
+            move(self, node)
             return
         generate = GENERATORS.get(node.op.name)
         generated = generate(self, node) if generate is not None else None
@@ -291,7 +302,7 @@ def _matmul(lowering: Lowering, node: Node) -> Generated | None:
     y = lowering.target(node.results[0])
     generated = product(lowering.shared.name(), x, w, y, lowering.threads)
     if generated is None:
-        x, w = lowering.dense(x), lowering.dense(w)
+        x, w = (lowering.ordered(v) for v in node.values)
         generated = product(lowering.shared.name(), x, w, y, lowering.threads)
     return generated
 
@@ -300,11 +311,18 @@ def _window(lowering: Lowering, node: Node) -> Generated | None:
     kernel = windowed.kernel(lowering.shared.name(), node, lowering.threads)
     if kernel is None:
         return None
-    operands = [lowering.dense(lowering.ref(x)) for x in node.values]
+    operands = [lowering.ordered(x) for x in node.values]
     y = lowering.target(node.results[0])
     return kernel, [*operands, y], windowed.work(node)
 
 
-GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {"matmul": _matmul} | dict.fromkeys(
-    windowed.GENERATORS, _window
-)
+GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {
+    "matmul": _matmul,
+    **dict.fromkeys(windowed.GENERATORS, _window),
+    "take": gather.take,
+    "put": gather.put,
+    "put_add": gather.put,
+    "wrap_index": gather.wrap_index,
+    "random_bits": random.random_bits,
+    "derive_key": random.derive_key,
+}

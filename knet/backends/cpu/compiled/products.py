@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ....compiler.layout import Ref, dense_strides, reshaped
+from ....compiler.graph import Node
+from ....compiler.layout import Ref, reshaped
 from ....core import dtypes
 from ....core.aval import size_of
 from .gemm import gemm
@@ -18,8 +19,12 @@ def product(name: str, x: Ref, w: Ref, y: Ref, threads: int) -> tuple[Kernel, li
         tall = reshaped(x, (size_of(x.shape[:-1]), x.shape[-1]))
         if tall is not None:
             flat = reshaped(y, (tall.shape[0], y.shape[-1]))
-            assert flat is not None
+            if flat is None:
+                return None
             x, y = tall, flat
+    c = _matrix(y)
+    if c is None or c[1]:
+        return None
     m, k, n = x.shape[-2], x.shape[-1], w.shape[-1]
     a, b = _matrix(x), _matrix(w)
     if a is None or b is None:
@@ -28,9 +33,16 @@ def product(name: str, x: Ref, w: Ref, y: Ref, threads: int) -> tuple[Kernel, li
     kernel = gemm(
         name, m=m, n=n, k=k, transpose_a=a[1], transpose_b=b[1], batch=batch, lda=a[0], ldb=b[0],
         strides_a=_batch_strides(x, batch), strides_b=_batch_strides(w, batch),
-        strides_c=dense_strides(y.shape)[:-2], threads=threads,
+        ldc=c[0], strides_c=y.strides[:-2], threads=threads,
     )  # fmt: skip
     return kernel, [x, w, y], size_of(batch) * m * n * k / 8
+
+
+def fits(node: Node, y: Ref) -> bool:
+    """Whether the product of a node can be written to a place that is not dense."""
+    x, w = node.values
+    place = _matrix(y)
+    return (len(w.shape) > 2 or len(x.shape) == 2) and place is not None and not place[1]
 
 
 def _matrix(x: Ref) -> tuple[int, bool] | None:

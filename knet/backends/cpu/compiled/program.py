@@ -13,7 +13,7 @@ from ....compiler.graph import Graph
 from ....compiler.layout import Buffer, Ref, nbytes_of
 from ....core.array import DeviceArray
 from ....core.primitive import Primitive
-from . import toolchain
+from . import status, toolchain
 from .donate import share
 from .emit import Places, text_of
 from .items import Group, HostCall, Item
@@ -47,6 +47,9 @@ class Compiled:
         self.shared = lowering.shared
         self.threads = threads
         self.constants = [np.array(a._host("a constant"), order="C") for a in lowering.shared.constants]
+        self.status = status.array(threads) if lowering.shared.noting else None
+        if self.status is not None:
+            self.constants.append(self.status)
         self.outputs = [(y.shape, y.dtype) for y in graph.outputs]
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
@@ -60,7 +63,7 @@ class Compiled:
         inside = 0 if host else self.plan.workspace
         self.steps = [Program(library, s, threads, inside) if isinstance(s, str) else s for s in segments]
         self.lock = threading.Lock()
-        self.single = self.steps[0] if len(self.steps) == 1 and not host else None
+        self.single = self.steps[0] if len(self.steps) == 1 and not host and self.status is None else None
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         buffers = [x._buffer for x in arrays]
@@ -117,6 +120,8 @@ class Compiled:
                 self._on_host(step, buffers)
             else:
                 step(buffers)
+        if self.status is not None:
+            status.check(self.status)
 
     def _on_host(self, call: HostCall, buffers: list[Any]) -> None:
         node = call.node
