@@ -17,6 +17,7 @@ from .gathered import gather_products
 from .graph import Builder, Graph, Node, Value
 from .hoist import hoist
 from .simplify import simplify
+from .slices import slice_early
 from .trim import trim
 
 _SMALL = 1 << 12  # elements; larger results of constants are computed by the program, not kept with it
@@ -210,6 +211,7 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = tuple(
         ("products of gathered rows", gather_products),
         ("simplified again", simplify),
         ("equal operations merged again", merge_equal),
+        ("slices taken early", slice_early),
         ("dead code removed again", trim),
     )
 )

@@ -82,7 +82,8 @@ def test_an_lstm_keeps_one_product_in_each_loop():
         (product,) = (n for n in loop.op.body.nodes if n.op.name == "matmul")
         assert product.operands[1].shape == weight  # h @ U, g @ U^T
         assert not {"reduce_sum", "put_add", "take"} & set(names(loop.op.body))
-    # Outside: projection (of each row of the table), dense layer; gradients of its weights, of w, of u; cotangents of h and of the table's rows.
+    # Outside: projection of each row of the table, dense layer; gradients of its weights, of w, of u; cotangents of h
+    # and of the table's rows.
     products = [tuple(x.shape for x in n.operands) for n in graph.nodes if n.op.name == "matmul"]
     rows = 20 * 8
     assert sorted(products) == sorted([
