@@ -146,8 +146,10 @@ def _group(group: Group, threads: int, places: Places) -> list[str]:
 def _call(call: Call, places: Places, lo: str, hi: str, threads: int) -> str:
     launch = call.launch
     used = {*call.phase.reads, *call.phase.writes}
+    # A phase hoisted out of a loop stands where the loop's pointers do not exist; it does not need them.
     arguments = [
-        f"({c_type(ref.dtype)} *)({places.address(ref)})" if i in used else "0" for i, ref in enumerate(launch.operands)
+        "0" if ref.buffer.kind == "moving" and i not in used else f"({c_type(ref.dtype)} *)({places.address(ref)})"
+        for i, ref in enumerate(launch.operands)
     ]
     arguments.append(places.pointer(launch.shared) if launch.shared is not None else "0")
     own = "0"

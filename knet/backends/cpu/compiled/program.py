@@ -51,6 +51,8 @@ class Compiled:
         if self.status is not None:
             self.constants.append(self.status)
         self.outputs = [(y.shape, y.dtype) for y in graph.outputs]
+        # Shape and dtype of each result, and the input whose memory it may take, or -1.
+        self.results = [(y.shape, y.dtype, self.shares.get(j, -1)) for j, y in enumerate(graph.outputs)]
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
@@ -67,26 +69,25 @@ class Compiled:
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         buffers = [x._buffer for x in arrays]
-        for i, b in enumerate(buffers):
-            if type(b) is not np.ndarray:
-                buffers[i] = np.asarray(b)
-            elif not b.flags.c_contiguous:
-                buffers[i] = np.ascontiguousarray(b)
-        results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
-        for j, i in self.shares.items():
-            b = buffers[i]
-            # Nobody else may hold the memory: the array, this list, the name b and the call make four references.
-            if b.base is None and sys.getrefcount(b) <= 4 and b.flags.writeable:
-                results[j] = b
-        buffers += self.constants
-        buffers += results
+        results = []
+        for shape, dtype, i in self.results:
+            if i >= 0:
+                b = buffers[i]
+                # Nobody else may hold the memory: the array, this list, the name b and the call make four references.
+                if type(b) is np.ndarray and b.base is None and sys.getrefcount(b) <= 4 and b.flags.carray:
+                    results.append(b)
+                    continue
+            results.append(np.empty(shape, dtype))
+        every = [*buffers, *self.constants, *results]
+        if self.single is not None and self.single(every):
+            return [DeviceArray(y, self.device) for y in results]
+        every[: self.inputs] = [np.asarray(b, order="C") for b in buffers]
         if self.single is not None:
-            self.single(buffers)
+            self.single(every)
         else:
             with self.lock:
-                self._run_pieces(buffers)
-        device = self.device
-        return [DeviceArray(y if y.ndim else y[()], device) for y in results]
+                self._run_pieces(every)
+        return [DeviceArray(y, self.device) for y in results]
 
     def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[tuple[str, float]]:
         """(what it computes, median seconds) of each group of calls, with a barrier before and after each.
@@ -97,7 +98,7 @@ class Compiled:
         source, segments = text_of(self.plan, self.shared, places, timed=True)
         library = toolchain.build(source, "profile")
         seconds = np.zeros((repeats, len(self.plan.steps)))
-        buffers = [np.ascontiguousarray(x._buffer) for x in arrays] + self.constants
+        buffers = [np.asarray(x._buffer, order="C") for x in arrays] + self.constants
         buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
         workspace = np.empty(self.plan.workspace + 64, np.uint8)
         workspace = workspace[-workspace.ctypes.data % 64 :]

@@ -53,17 +53,21 @@ class Program:
         self.threads = threads
         self.workspace = workspace
 
-    def __call__(self, arrays: list[np.ndarray]) -> None:
+    def __call__(self, arrays: list[np.ndarray]) -> bool:
+        """Run on arrays in row-major order. False if one is not (NumPy's scalars are none): then nothing was run."""
         if self._fast is not None:
             code = self._fast(self._address, self.threads, self.workspace, arrays)
             if code == 0:
-                return
+                return True
             if code != SLOW_WAY:
                 raise self._error(code)
+        if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays):
+            return False
         pointers = (ctypes.c_void_p * len(arrays))(*[np.asarray(x).ctypes.data for x in arrays])
         code = runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
         if code:
             raise self._error(code)
+        return True
 
     def _error(self, code: int) -> Exception:
         if code == NO_MEMORY:
@@ -109,6 +113,10 @@ def _layout_is_known() -> bool:
     if at(id(objects) + header) != len(objects):
         return False
     items = at(id(objects) + header + word) or 0
+    # Data, ndim, shape, strides, base, dtype, flags: the public struct of NumPy's arrays; ndim takes a word with padding.
+    flags = [ctypes.c_int.from_address(id(x) + header + 6 * word).value for x in (array, array[::2])]
+    if [f & 1 for f in flags] != [1, 0]:
+        return False
     return all(
         (at(items + i * word), at(id(x) + header - word), at(id(x) + header)) == (id(x), id(type(x)), x.ctypes.data)
         for i, x in enumerate(objects)
