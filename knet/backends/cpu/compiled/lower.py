@@ -22,9 +22,9 @@ from ....core.ops import elementwise, reduce, shape
 from . import along, gather, movement, random, scalar, status, windowed
 from .items import HostCall, Item, Launch
 from .kernel import Kernel
-from .loops import Carry, Loop, Slide
 from .nest import nest
 from .products import product
+from .scans import scan
 
 Generated = tuple[Kernel, list[Ref], float]
 
@@ -229,7 +229,7 @@ class Lowering:
 
     def node(self, node: Node) -> None:
         """Launch an operation that is not part of a nest."""
-        if isinstance(node.op, ScanCall) and self.scan(node):
+        if isinstance(node.op, ScanCall) and scan(self, node):
             return
         move = movement.MOVEMENT.get(node.op.name)
         if move is not None:
@@ -244,51 +244,6 @@ class Lowering:
         operands = [self.ref(x) if type(x) is Value else x for x in node.operands]
         results = [self.target(y) for y in node.results]
         self.items.append(HostCall(node, operands, results, f"{node.op.name} by NumPy"))
-
-    def scan(self, node: Node) -> bool:
-        """A loop whose steps are launches; False if NumPy is needed in it."""
-        call = node.op
-        loop = Loop(call.length, call.reverse, [], [], [], f"scan of {call.length} steps")
-        pairs = zip(node.operands, call.body.inputs, strict=True)
-        outer = [self.ref(x) if type(x) is Value else self.number(x, v) for x, v in pairs]
-        consts, starts, xs = call.split(outer)
-        inner = [*consts]
-        carries = []
-        for start, v in zip(starts, call.body.outputs):
-            carry = Carry(self.shared, self.dense(start), v)
-            carries.append(carry)
-            inner.append(carry.current)
-        for x in xs:
-            slide = Slide(self.shared, x)
-            loop.slides.append(slide)
-            inner.append(slide.ref)
-        stacked: dict[Value, Slide] = {}
-        outs: list[Ref] = []
-        for y, v in zip(node.results[call.carry :], call.body.outputs[call.carry :], strict=True):
-            slide = Slide(self.shared, self.target(y))
-            loop.slides.append(slide)
-            outs.append(slide.ref)
-            if type(v) is Value:
-                stacked.setdefault(v, slide)
-        made = {y for n in call.body.nodes for y in n.results}
-        for carry, v in zip(carries, call.body.outputs):
-            # A carry that is stacked as well is read in the next step from where it was stacked.
-            carry.slide = stacked.get(v) if v in made else None
-            loop.carries.append(carry)
-        constants = len(self.shared.constants)
-        body = Lowering(call.body, inner, [*(c.next for c in carries), *outs], self.shared)
-        if any(isinstance(item, HostCall) for item in body.items):
-            del self.shared.constants[constants:]
-            return False
-        loop.items = body.items
-        self.items.append(loop)
-        for y, carry in zip(node.results, carries):
-            result = carry.result(call.length, call.reverse)
-            if y in self.direct:
-                self.copy(result, self.target(y), "copy to the result")
-            else:
-                self.refs[y] = result
-        return True
 
     def number(self, x: Any, like: Value) -> Ref:
         """A Python number among the operands of a call, as an array."""
