@@ -52,8 +52,9 @@ class Compiled:
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
         self.places = Places(self.inputs, len(self.constants), len(graph.outputs))
-        self.source, segments = text_of(self.plan, lowering.shared, self.places)
-        library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
+        texts, segments = text_of(self.plan, lowering.shared, self.places)
+        self.source = "\n".join(texts)
+        library = toolchain.build(texts, "program") if any(isinstance(s, str) for s in segments) else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
         self.workspace = np.empty(self.plan.workspace + 64, np.uint8) if host else None
@@ -91,8 +92,8 @@ class Compiled:
         Nothing is donated. Operations by NumPy are not measured.
         """
         places = Places(self.inputs, len(self.constants), len(self.outputs) + 1)
-        source, segments = text_of(self.plan, self.shared, places, timed=True)
-        library = toolchain.build(source, "profile")
+        texts, segments = text_of(self.plan, self.shared, places, timed=True)
+        library = toolchain.build(texts, "profile")
         seconds = np.zeros((repeats, len(self.plan.steps)))
         buffers = [np.ascontiguousarray(x._buffer) for x in arrays] + self.constants
         buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
