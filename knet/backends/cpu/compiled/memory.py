@@ -61,5 +61,3 @@ def ends_of(steps: Sequence[Step]) -> dict[int, int]:
 def rounded(nbytes: int) -> int:
     """Bytes that a buffer takes up."""
     return -(-max(nbytes, 1) // _ALIGN) * _ALIGN
-
-

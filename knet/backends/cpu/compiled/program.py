@@ -20,7 +20,7 @@ from .items import Group, HostCall, Item
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Plan, schedule
-from .team import Program, default_threads
+from .team import Program, default_threads, prepare
 
 
 def compile_graph(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
@@ -37,6 +37,7 @@ class Compiled:
 
     def __init__(self, graph: Graph, device: Any, donated: tuple[int, ...]) -> None:
         self.device = device
+        prepare()
         threads = default_threads()
         lowering = _lowered(graph, threads)
         if threads > 1 and sum(map(_work, lowering.items)) < _ALONE:  # a team costs more than it saves

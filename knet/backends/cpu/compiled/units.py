@@ -9,7 +9,8 @@ from . import gemm, scalar, tiles
 from .kernel import Kernel
 from .team import HEADER
 
-_SMALL = 16000  # characters of kernels in a file, from which on another compiler process pays
+_SMALL = 9000  # characters of kernels in a file, from which on another compiler process pays
+_EACH = 700  # characters that a kernel's functions cost before their first loop
 # The functions that call kernels run once in a call: gcc takes for them at -O1 a quarter of the time of -O3.
 _COLD = '__attribute__((optimize("O1"))) '
 _APART = "__attribute__((noinline)) "  # else gcc puts kernels into the caller, or makes copies for its arguments
@@ -23,26 +24,35 @@ def divide(kernels: Sequence[Kernel], pieces: Sequence[str], head: str = "") -> 
       pieces: texts of functions that begin with ``void``.
       head: text before the pieces.
     """
-    size = sum(len(k.source) for k in kernels)
-    count = max(1, min(_cores(), size // _SMALL, len(kernels)))
+    calls = sum(map(len, pieces)) // 4
+    kernels = sorted(kernels, key=_kind)  # the functions that kernels of one kind share are then in few files
+    sizes = [len(k.source) + _EACH for k in kernels]
+    total = calls + sum(sizes)
+    count = max(1, min(_cores(), total // _SMALL, len(kernels)))
     files: list[list[Kernel]] = [[] for _ in range(count)]
-    full = [0] * count
-    full[0] = sum(map(len, pieces)) // 4
-    for kernel in sorted(kernels, key=lambda k: -len(k.source)):
-        lightest = full.index(min(full))
-        files[lightest].append(kernel)
-        full[lightest] += len(kernel.source)
+    done = calls
+    for kernel, size in zip(kernels, sizes, strict=True):
+        files[min(count - 1, (done + size // 2) * count // total)].append(kernel)
+        done += size
     texts = ["".join([preamble(file), *(_visible(k, count > 1) for k in file)]) for file in files]
     others = "".join(_declaration(k.source, p.function) for file in files[1:] for k in file for p in k.phases)
     texts[0] += "".join([others, head, *(_COLD + piece for piece in pieces)])
     return texts
 
 
+def _kind(kernel: Kernel) -> int:
+    """Which of the texts below a kernel needs."""
+    return next((i for i, (_, word) in enumerate(_TEXTS) if word in kernel.source), -1)
+
+
+_TEXTS = ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f"))  # text that kernels share, and what they call in it
+
+
 def preamble(kernels: Sequence[Kernel]) -> str:
     """What kernels' texts need before them."""
     text = "".join(k.source for k in kernels)
     parts = [scalar.INTEGER_HEADER, HEADER]
-    parts += [part for part, used in ((gemm.PREAMBLE, "gemm_"), (tiles.PREAMBLE, "knet_f")) if used in text]
+    parts += [part for part, word in _TEXTS if word in text]
     return "\n".join(parts) + "\n"
 
 
