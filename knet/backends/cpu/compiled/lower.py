@@ -48,7 +48,7 @@ class Shared:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.sources: list[str] = []
+        self.distinct: list[Kernel] = []
         self.constants: list[Any] = []
         self.kernels: dict[str, str] = {}
         self.numbers = itertools.count()
@@ -65,7 +65,7 @@ class Shared:
         text = re.sub(rf"\b{name.group()}(?=\b|_)", "@", kernel.source)
         old = self.kernels.setdefault(text, name.group())
         if old == name.group():
-            self.sources.append(kernel.source)
+            self.distinct.append(kernel)
             return kernel
         phases = [replace(p, function=old + p.function[len(name.group()) :]) for p in kernel.phases]
         return replace(kernel, phases=tuple(phases))

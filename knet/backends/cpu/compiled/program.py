@@ -22,7 +22,7 @@ from .items import Group, HostCall, Item
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Plan, schedule
-from .team import Program, default_threads
+from .team import Program, default_threads, prepare
 
 
 def compile_graph(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
@@ -56,6 +56,7 @@ class Compiled:
 
     def __init__(self, graph: Graph, device: Any, donated: tuple[int, ...]) -> None:
         self.device = device
+        prepare()
         threads = default_threads()
         lowering = _lowered(graph, threads)
         if threads > 1 and sum(map(_work, lowering.items)) < _ALONE:  # a team costs more than it saves
@@ -76,9 +77,10 @@ class Compiled:
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
         self.places = Places(self.inputs, len(self.constants), len(graph.outputs))
-        self.source, segments = text_of(self.plan, lowering.shared, self.places)
+        texts, segments = text_of(self.plan, lowering.shared, self.places)
+        self.source = "\n".join(texts)
         made = any(isinstance(s, str) for s in segments)
-        library: Any = toolchain.build(self.source, "program") if made else None
+        library: Any = toolchain.build(texts, "program") if made else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
         self.workspace = np.empty(self.plan.workspace + 64, np.uint8) if host else None
@@ -115,8 +117,8 @@ class Compiled:
         Nothing is donated. Operations by NumPy are not measured.
         """
         places = Places(self.inputs, len(self.constants), len(self.outputs) + 1)
-        source, segments = text_of(self.plan, self.shared, places, timed=True)
-        library = toolchain.build(source, "profile")
+        texts, segments = text_of(self.plan, self.shared, places, timed=True)
+        library = toolchain.build(texts, "profile")
         seconds = np.zeros((repeats, len(self.plan.steps)))
         buffers = [np.asarray(x._buffer, order="C") for x in arrays] + self.constants
         buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
