@@ -12,6 +12,7 @@ from .lower import Shared
 from .schedule import Plan
 from .units import divide
 
+
 class Places:
     """Numbers of buffers among those that a program is called with: inputs, constants, outputs, the workspace."""
 

@@ -103,7 +103,7 @@ class Compiled:
         every = [*buffers, *self.constants, *results]
         if self.single is not None and self.single(every):
             return [DeviceArray(y, self.device) for y in results]
-        every[: self.inputs] = [np.require(b, requirements="CA") for b in buffers]
+        every[: self.inputs] = [np.require(b, requirements=["C", "A"]) for b in buffers]
         if self.single is not None:
             self.single(every)
         else:

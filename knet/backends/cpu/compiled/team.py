@@ -62,7 +62,7 @@ class Program:
                 return True
             if code != SLOW_WAY:
                 raise self._error(code)
-        if not all(type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned for x in arrays):
+        if not all(isinstance(x, np.ndarray) and x.flags.c_contiguous and x.flags.aligned for x in arrays):
             return False
         pointers = (ctypes.c_void_p * len(arrays))(*[np.asarray(x).ctypes.data for x in arrays])
         code = runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
@@ -125,7 +125,7 @@ def _layout_is_known() -> bool:
     if at(id(objects) + header) != len(objects):
         return False
     items = at(id(objects) + header + word) or 0
-    # Data, ndim, shape, strides, base, dtype, flags: the public struct of NumPy's arrays; ndim takes a word with padding.
+    # An array's data, ndim (a word with its padding), shape, strides, base, dtype, flags: NumPy's public struct.
     flags = [ctypes.c_int.from_address(id(x) + header + 6 * word).value for x in (array, array[::2])]
     if [f & 1 for f in flags] != [1, 0]:
         return False
