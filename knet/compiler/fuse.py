@@ -1,8 +1,8 @@
 """Fusion: elementwise operations and reductions that run over the same elements become one loop nest, a cluster.
 
 A cluster has *dims*, the loops of its nest. Every value in it varies along some of them: ``axes[value]`` names the dim
-of each of its axes (None: size 1, or repeated). Values that vary along all dims are *full*. A reduction takes dims away;
-what it leaves may be used again in the cluster, by full values too (softmax, layer normalisation): then all such
+of each of its axes (None: size 1, or repeated). Values that vary along all dims are *full*. A reduction takes dims
+away; what it leaves may be used again in the cluster, by full values too (softmax, layer normalisation): then all such
 reductions run over the same dims, ``inner``, the others are the *grid*, and the nest computes one grid point after the
 other in several passes over the inner dims. Reductions that nothing in the cluster uses may run over any dims.
 
@@ -20,7 +20,7 @@ from .graph import Graph, Node, Value
 
 Axes = tuple[int | None, ...]
 
-REDUCTIONS = (reduce.reduce_sum, reduce.reduce_max, reduce.reduce_min)
+REDUCTIONS = (reduce.reduce_sum, reduce.reduce_prod, reduce.reduce_max, reduce.reduce_min)
 _ROW = 1 << 17  # elements of a grid point's inner dims; more would not stay in a core's cache from pass to pass
 _MEMBERS = 400  # more would make functions that compilers take long for
 
@@ -32,7 +32,8 @@ class Cluster:
       sizes: extents of the dims.
       nodes: members, in order of computation.
       axes: dims of each member's result, by value.
-      reads: (dims of the axes, value) of operands that come from outside, by (node, operand number).
+      accesses: dims of the axes of an operand, by (node, number of the operand).
+      reduced: dims that a reduction takes away, by its result.
       inner: dims of the reductions whose results are used inside, or None.
     """
 
@@ -152,6 +153,9 @@ def _match(a: Cluster, b: Cluster) -> dict[int, int] | None:
     for _, d_a, d_b in _edges(a, b):
         if not bind(d_b, d_a):
             return None
+    for _, d_b, d_a in _edges(b, a):  # a merged cluster is not always the one whose values come first
+        if not bind(d_b, d_a):
+            return None
     # The other dims of b are free. Those along which both read the same array are best taken together.
     free = [d for d in range(len(b.sizes)) if d not in mapping]
     if free:
@@ -181,8 +185,8 @@ def _through(axes: list[int | None], access: Axes, value: Value) -> Axes:
     return tuple(result)
 
 
-def _merged(a: Cluster, b: Cluster) -> Cluster | None:
-    """The nest of both, b after a, or None if they do not make one."""
+def _merged(a: Cluster, b: Cluster, position: dict[Node, int]) -> Cluster | None:
+    """The nest of both, or None if they do not make one."""
     if len(a.nodes) + len(b.nodes) > _MEMBERS:
         return None
     mapping = _match(a, b)
@@ -198,7 +202,7 @@ def _merged(a: Cluster, b: Cluster) -> Cluster | None:
     def renamed(axes: Axes) -> Axes:
         return tuple(None if d is None else mapping[d] for d in axes)
 
-    merged.nodes = a.nodes + b.nodes
+    merged.nodes = sorted(a.nodes + b.nodes, key=position.__getitem__)
     merged.axes = a.axes | {v: renamed(axes) for v, axes in b.axes.items()}
     merged.accesses = a.accesses | {key: renamed(axes) for key, axes in b.accesses.items()}
     merged.reduced = a.reduced | {v: frozenset(mapping[d] for d in dims) for v, dims in b.reduced.items()}
@@ -327,9 +331,8 @@ def _clusters(graph: Graph, fusable: Callable[[Node], bool], barred: frozenset[V
             earliest = min(position[n] for n in (*other.nodes, *current.nodes))
             if reaches(outside, {id(other), id(current)}, earliest):
                 continue
-            merged = _merged(other, current)
+            merged = _merged(other, current, position)
             if merged is not None:
-                merged.nodes.sort(key=position.__getitem__)
                 for n in merged.nodes:
                     owner[n] = merged
                 current = merged

@@ -159,6 +159,7 @@ class Jitted:
             else:
                 return self._call_slowly(args, kwargs, static)
         signature.append(device or default_device())
+        buffer = None  # a reference that is left would keep a donated array from being written to
         traced = self.traces.get(tuple(signature))
         if traced is None:
             return self._call_slowly(args, kwargs, static)

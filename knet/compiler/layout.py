@@ -15,8 +15,8 @@ class Buffer:
     """A piece of memory.
 
     Attributes:
-      kind: "input", "output", "constant" (each with its ``number``), "work" (planned), or "slice" (a part of another
-        buffer that a loop moves along).
+      kind: "input", "output", "constant" (each with its ``number``), "work" (planned), "moving" (a part of another
+        buffer, which a loop moves along), or "status" (where kernels note errors).
       nbytes: its size.
       place: offset in the workspace, once planned.
       shares: the input whose memory an output may be given, or None.
@@ -98,11 +98,9 @@ def view(node: Node, x: Ref) -> Ref | None:
         offset = x.offset + sum(a * s for a, s, n in zip(starts, x.strides, sizes) if n)
         return Ref(x.buffer, tuple(sizes), tuple(s * k for s, k in zip(x.strides, steps)), offset)
     if op is shape.flip:
-        offset, strides = x.offset, list(x.strides)
-        for i in params["axis"]:
-            offset += strides[i] * (x.shape[i] - 1) if x.shape[i] else 0
-            strides[i] = -strides[i]
-        return Ref(x.buffer, x.shape, tuple(strides), offset)
+        axes = params["axis"]
+        offset = x.offset + sum(x.strides[i] * (x.shape[i] - 1) for i in axes if x.shape[i])
+        return Ref(x.buffer, x.shape, tuple(-s if i in axes else s for i, s in enumerate(x.strides)), offset)
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
 from typing import Any
 
@@ -68,9 +69,8 @@ class CPU:
 
     def compile(self, graph: Any, device: Any, donated: tuple[int, ...]) -> Any:
         """Program of a graph (see knet.compiler.execute), or None where there is no C compiler."""
-        from .compiled import program  # deferred: what jit needs costs import time, and eager programs need it not
-
-        return program.compile_graph(graph, device, donated)
+        # Imported when first used: it would lengthen the start of programs that compile nothing.
+        return importlib.import_module(f"{__name__}.compiled.program").compile_graph(graph, device, donated)
 
 
 def _keep_freed_pages() -> None:

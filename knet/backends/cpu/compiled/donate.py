@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ....compiler.layout import Buffer
 from .items import HostCall, Item, Launch
@@ -18,15 +18,9 @@ def share(items: Sequence[Item], donated: Sequence[int]) -> dict[int, int]:
     last_reader: dict[Buffer, int] = {}
     writers: dict[Buffer, list[int]] = {}
     for number, item in enumerate(items):
-        for buffer in item.buffers:
+        for buffer in _touched(item):
             last_reader[buffer] = number
-        written: Sequence[Buffer] = ()
-        if isinstance(item, Launch):
-            outs = {i for phase in item.kernel.phases for i in phase.writes}
-            written = [item.operands[i].buffer for i in outs]
-        elif isinstance(item, (HostCall, Loop)):
-            written = list(item.buffers)
-        for buffer in written:
+        for buffer in _written(item):
             writers.setdefault(buffer, []).append(number)
     shared: dict[int, int] = {}
     free = set(donated)
@@ -37,8 +31,26 @@ def share(items: Sequence[Item], donated: Sequence[int]) -> dict[int, int]:
             x, y = item.operands[i].buffer, item.operands[j].buffer
             if x.kind != "input" or y.kind != "output" or x.number not in free or y.shares is not None:
                 continue
+            # Another view of the input would find elements that are written already.
+            if any(ref.buffer is x and (k, j) not in item.kernel.same for k, ref in enumerate(item.operands)):
+                continue
             if x.nbytes == y.nbytes and last_reader[x] == number and writers[y] == [number]:
                 y.shares = x
                 shared[y.number] = x.number
                 free.discard(x.number)
     return shared
+
+
+def _touched(item: Item) -> Iterator[Buffer]:
+    yield from item.buffers
+    if isinstance(item, Loop):
+        for inner in item.items:
+            yield from _touched(inner)
+
+
+def _written(item: Item) -> set[Buffer]:
+    if isinstance(item, Launch):
+        return {item.operands[i].buffer for phase in item.kernel.phases for i in phase.writes}
+    if isinstance(item, HostCall):
+        return {ref.buffer for ref in item.results}
+    return set(item.buffers)

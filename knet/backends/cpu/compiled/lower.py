@@ -14,12 +14,12 @@ from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import compute_dtype, printable
+from ....compiler.scalar import C_TYPES, HALF, compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
-from ....core.ops import elementwise, shape
-from . import gather, movement, random, scalar, status, windowed
+from ....core.ops import elementwise, reduce, shape
+from . import along, gather, movement, random, scalar, status, windowed
 from .items import HostCall, Item, Launch
 from .kernel import Kernel
 from .nest import nest
@@ -32,7 +32,9 @@ Generated = tuple[Kernel, list[Ref], float]
 def fusable(node: Node) -> bool:
     """Whether a node can be printed as part of a nest."""
     if node.op in REDUCTIONS:
-        return node.results[0].dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64)
+        dtype = node.results[0].dtype
+        extremum = node.op in (reduce.reduce_max, reduce.reduce_min)  # a sum of truth values would be another one
+        return (dtype.name in C_TYPES or dtype.name in HALF) and (extremum or dtype != dtypes.bool_)
     if not printable(node) or node.op.name == "cast":
         return printable(node)
     try:
@@ -46,7 +48,7 @@ class Shared:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.sources: list[str] = []
+        self.distinct: list[Kernel] = []
         self.constants: list[Any] = []
         self.kernels: dict[str, str] = {}
         self.numbers = itertools.count()
@@ -63,7 +65,7 @@ class Shared:
         text = re.sub(rf"\b{name.group()}(?=\b|_)", "@", kernel.source)
         old = self.kernels.setdefault(text, name.group())
         if old == name.group():
-            self.sources.append(kernel.source)
+            self.distinct.append(kernel)
             return kernel
         phases = [replace(p, function=old + p.function[len(name.group()) :]) for p in kernel.phases]
         return replace(kernel, phases=tuple(phases))
@@ -278,6 +280,10 @@ GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {
     "put": gather.put,
     "put_add": gather.put,
     "wrap_index": gather.wrap_index,
+    "argmax": along.arg_extremum,
+    "argmin": along.arg_extremum,
+    "cumulative_sum": along.cumulative,
+    "cumulative_prod": along.cumulative,
     "random_bits": random.random_bits,
     "derive_key": random.derive_key,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,16 +22,33 @@ from .items import Group, HostCall, Item
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Plan, schedule
-from .team import Program, default_threads
+from .team import Program, default_threads, prepare
 
 
 def compile_graph(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
     """The program of an optimised graph; None where this machine or the graph allows none."""
-    if toolchain.available() is not None:
+    missing = toolchain.available()
+    if missing is not None:
+        _explain_once(missing)
         return None
-    if any(y.size == 0 for node in graph.nodes for y in node.results) or any(x.size == 0 for x in graph.inputs):
-        return None
-    return Compiled(graph, device, donated)
+    return None if _holds_empty(graph) else Compiled(graph, device, donated)
+
+
+@functools.cache
+def _explain_once(reason: str) -> None:
+    warnings.warn(
+        f"jit: {reason}. Compiled functions run operation by operation on NumPy instead, several times slower. Install "
+        f"gcc or clang, or set KNET_CC to a C compiler. (Said once.)",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _holds_empty(graph: Graph) -> bool:
+    """Whether an array without elements occurs, for which there are no kernels."""
+    values = [*graph.inputs, *graph.constants, *(y for node in graph.nodes for y in node.results)]
+    bodies = (body for node in graph.nodes for body in getattr(node.op, "graphs", ()))
+    return any(x.size == 0 for x in values) or any(map(_holds_empty, bodies))
 
 
 class Compiled:
@@ -37,6 +56,7 @@ class Compiled:
 
     def __init__(self, graph: Graph, device: Any, donated: tuple[int, ...]) -> None:
         self.device = device
+        prepare()
         threads = default_threads()
         lowering = _lowered(graph, threads)
         if threads > 1 and sum(map(_work, lowering.items)) < _ALONE:  # a team costs more than it saves
@@ -57,15 +77,17 @@ class Compiled:
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
         self.places = Places(self.inputs, len(self.constants), len(graph.outputs))
-        self.source, segments = text_of(self.plan, lowering.shared, self.places)
-        library = toolchain.build(self.source, "program") if any(isinstance(s, str) for s in segments) else None
+        texts, segments = text_of(self.plan, lowering.shared, self.places)
+        self.source = "\n".join(texts)
+        made = any(isinstance(s, str) for s in segments)
+        library: Any = toolchain.build(texts, "program") if made else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
         self.workspace = np.empty(self.plan.workspace + 64, np.uint8) if host else None
         inside = 0 if host else self.plan.workspace
         self.steps = [Program(library, s, threads, inside) if isinstance(s, str) else s for s in segments]
         self.lock = threading.Lock()
-        self.single = self.steps[0] if len(self.steps) == 1 and not host and self.status is None else None
+        self.single: Any = self.steps[0] if len(self.steps) == 1 and not host and self.status is None else None
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         buffers = [x._buffer for x in arrays]
@@ -74,14 +96,14 @@ class Compiled:
             if i >= 0:
                 b = buffers[i]
                 # Nobody else may hold the memory: the array, this list, the name b and the call make four references.
-                if type(b) is np.ndarray and b.base is None and sys.getrefcount(b) <= 4 and b.flags.carray:
+                if type(b) is np.ndarray and sys.getrefcount(b) <= 4 and b.flags.owndata and b.flags.carray:
                     results.append(b)
                     continue
             results.append(np.empty(shape, dtype))
         every = [*buffers, *self.constants, *results]
         if self.single is not None and self.single(every):
             return [DeviceArray(y, self.device) for y in results]
-        every[: self.inputs] = [np.asarray(b, order="C") for b in buffers]
+        every[: self.inputs] = [np.require(b, requirements="CA") for b in buffers]
         if self.single is not None:
             self.single(every)
         else:
@@ -95,8 +117,8 @@ class Compiled:
         Nothing is donated. Operations by NumPy are not measured.
         """
         places = Places(self.inputs, len(self.constants), len(self.outputs) + 1)
-        source, segments = text_of(self.plan, self.shared, places, timed=True)
-        library = toolchain.build(source, "profile")
+        texts, segments = text_of(self.plan, self.shared, places, timed=True)
+        library = toolchain.build(texts, "profile")
         seconds = np.zeros((repeats, len(self.plan.steps)))
         buffers = [np.asarray(x._buffer, order="C") for x in arrays] + self.constants
         buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
@@ -116,6 +138,8 @@ class Compiled:
         if self.workspace is not None:
             offset = -self.workspace.ctypes.data % 64
             buffers.append(self.workspace[offset:])
+        if self.status is not None:
+            self.status[:] = 0  # of a call that an operation by NumPy ended
         for step in self.steps:
             if isinstance(step, HostCall):
                 self._on_host(step, buffers)

@@ -93,7 +93,10 @@ def _reordered(calls: Sequence[Call]) -> list[Call]:
         if call.scratch_only and not (call.phase.private and call.phase.reads):
             needed = {_memory(ref.buffer) for ref in call.reads}
             place = len(early)
-            while place and not any(_memory(ref.buffer) in needed for ref in early[place - 1].writes):
+            while place and not (
+                early[place - 1].launch is call.launch
+                or any(_memory(ref.buffer) in needed for ref in early[place - 1].writes)
+            ):
                 place -= 1
             early.insert(place, call)
         else:
@@ -145,14 +148,10 @@ def _joins(group: Group, call: Call) -> bool:
     for other in group.calls:
         if other.launch is call.launch:
             return False
-        mine, theirs = _aligned(call), _aligned(other)
-        for ref in other.writes:
-            key = _memory(ref.buffer)
-            if key in _touched(call) and not (key in mine and key in theirs):
-                return False
-        for ref in call.writes:
-            key = _memory(ref.buffer)
-            if key in _touched(other) and not (key in mine and key in theirs):
+        mine, theirs = _slabs(call), _slabs(other)
+        written = {_memory(ref.buffer) for ref in (*other.writes, *call.writes)}
+        for key in written & _touched(other) & _touched(call):
+            if len(mine[key] | theirs[key]) > 1 or None in mine[key] | theirs[key]:
                 return False
     return True
 
@@ -165,15 +164,14 @@ def _touched(call: Call) -> set[Buffer]:
     return {_memory(ref.buffer) for ref in (*call.reads, *call.writes)}
 
 
-def _aligned(call: Call) -> set[Buffer]:
-    """Memory of which the call's unit u touches the u-th slab alone."""
-    rows = {_memory(call.launch.operands[i].buffer) for i in call.phase.rows}
-    others = {
-        _memory(call.launch.operands[i].buffer)
-        for i in (*call.phase.reads, *call.phase.writes)
-        if i not in call.phase.rows
-    }
-    return rows - others
+def _slabs(call: Call) -> dict[Buffer, set[tuple[int, int] | None]]:
+    """Parts of memory (first element, elements) of which a call's unit u touches the u-th slab; None: other uses."""
+    slabs: dict[Buffer, set[tuple[int, int] | None]] = {}
+    for i in (*call.phase.reads, *call.phase.writes):
+        ref = call.launch.operands[i]
+        part = (ref.offset, ref.size) if i in call.phase.rows else None
+        slabs.setdefault(_memory(ref.buffer), set()).add(part)
+    return slabs
 
 
 def _join(group: Group, call: Call) -> None:

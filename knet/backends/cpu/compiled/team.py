@@ -13,6 +13,7 @@ import functools
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ class Program:
                 return True
             if code != SLOW_WAY:
                 raise self._error(code)
-        if not all(type(x) is np.ndarray and x.flags.c_contiguous for x in arrays):
+        if not all(type(x) is np.ndarray and x.flags.c_contiguous and x.flags.aligned for x in arrays):
             return False
         pointers = (ctypes.c_void_p * len(arrays))(*[np.asarray(x).ctypes.data for x in arrays])
         code = runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
@@ -79,7 +80,7 @@ class Program:
 def runtime() -> ctypes.CDLL:
     """The library of team.c, ready to run programs.
 
-    The first call ever on a machine compiles it. Who has other work to do first may call this in a thread beside it.
+    The first call ever on a machine compiles it, see :func:`prepare`.
     """
     library = toolchain.build(_SOURCE.read_text(), "team")
     library.knet_configure.argtypes = (ctypes.c_double, ctypes.c_long, ctypes.c_void_p)
@@ -89,6 +90,17 @@ def runtime() -> ctypes.CDLL:
     library.knet_release.argtypes, library.knet_release.restype = (), None
     library.knet_configure(_spin(), object.__basicsize__, id(np.ndarray))
     return library
+
+
+@functools.cache
+def prepare() -> None:
+    """Compile the library of team.c in a thread, beside other work. Errors come from :func:`runtime` again."""
+
+    def compile_it() -> None:
+        with contextlib.suppress(Exception):
+            toolchain.build(_SOURCE.read_text(), "team")
+
+    threading.Thread(target=compile_it, name="knet team.c", daemon=True).start()
 
 
 def release() -> None:
