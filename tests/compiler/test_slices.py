@@ -20,7 +20,7 @@ def gates(x):
 
 FIRES = {
     "a sum": (lambda x, y, b: gates(x + y), 4),
-    "a sum of sums, with broadcasts": (lambda x, y, b: gates((x + b) * y[:1] + 2.0), 6),
+    "a sum of sums, with broadcasts": (lambda x, y, b: gates((x + b) * y[:1] + 2.0), 7),
     "every second column": (lambda x, y, b: knp.tanh((x * y)[:, ::2]) + (x * y)[:, 1::2], 4),
     "of a product": (lambda x, y, b: gates(x @ y.T @ y + b), 4),
     "of rows": (lambda x, y, b: knp.tanh((x + y)[:1]) * (x + y)[1:], 4),
