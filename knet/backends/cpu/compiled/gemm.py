@@ -114,9 +114,16 @@ class _Source(Plan):
         yield f"enum {{ {name}_top = {top} }};\n"
         calls = {}
         for r in heights:
-            text, tile = _tile(r, nv, part, ar)
+            # Single rows below the others are few: all products share one narrow tile for them, a vector wide.
+            one = r == 1 != top and nv > 1
+            text, tile = _tile(r, 1, 1, ar) if one else _tile(r, nv, part, ar)
             yield text
             calls[r] = f"{tile}(k, a, {ak}, b, {bk}, c, {ldc}, cols, add);"
+            if one:
+                calls[r] = (
+                    f"for (long j = 0; j < cols; j += GEMM_W) "
+                    f"{tile}(k, a, {ak}, b + j, {bk}, c + j, {ldc}, GEMM_MIN(cols - j, GEMM_W), add);"
+                )
         step = "k" if self.packs_a else ar  # a packed tile has k columns; within it rows lie side by side
         yield (
             f"static void {name}_strip(long rows, long k, const float *a, const float *b, float *c, long cols, int add)"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ....compiler.decompose import decompose
-from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
+from ....compiler.fuse import REDUCTIONS, Cluster, fuse, origin, single
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
 from ....compiler.scalar import C_TYPES, HALF, compute_dtype, printable
@@ -140,7 +140,7 @@ class Lowering:
             if isinstance(item, Cluster):
                 for node in item.nodes:
                     for x in node.values:
-                        if source(x)[0] not in item.axes:
+                        if origin(x) not in item.axes:
                             mark(x)
             elif item.op not in VIEWS and item.op is not shape.unstack:
                 for x in item.values:
@@ -220,7 +220,7 @@ class Lowering:
         inputs: dict[Value, Ref] = {}
         for node in cluster.nodes:
             for x in node.values:
-                if source(x)[0] not in cluster.axes:
+                if origin(x) not in cluster.axes:
                     inputs[x] = self.ref(x)
         kernel = nest(self.shared.name(), cluster, inputs, outputs, self.threads)
         text = " ".join(n.op.name for n in cluster.nodes)

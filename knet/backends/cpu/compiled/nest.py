@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ....compiler.fuse import Axes, Cluster, source
+from ....compiler.fuse import Axes, Cluster, origin
 from ....compiler.graph import Node, Value
 from ....compiler.layout import Ref, dense_strides
 from ....compiler.scalar import arithmetic, c_type, expression, literal, loaded, number, register_type, rounded, stored
@@ -269,7 +269,7 @@ class Nest:
         for node in cluster.nodes:
             at = 0
             for x in node.values:
-                s = source(x)[0]
+                s = origin(x)
                 if s in cluster.reduced:
                     at = max(at, self.pass_of[s] + 1)
                 elif s in self.pass_of:
@@ -283,7 +283,7 @@ class Nest:
             if self.is_grid(y) and y not in cluster.reduced:
                 continue
             for x in node.values:
-                s = source(x)[0]
+                s = origin(x)
                 if s in cluster.axes and not self.is_grid(s):
                     uses.setdefault(s, set()).add(self.pass_of[y])
         for node in cluster.nodes:
@@ -299,7 +299,7 @@ class Nest:
         assert node is not None
         if node.op.name not in _CHEAP:
             return False
-        sources = [source(x)[0] for x in node.values]
+        sources = [origin(x) for x in node.values]
         return all(
             s not in self.cluster.axes or self.is_grid(s) or s in self.writes or s in self.stash or self.cheap(s)
             for s in sources
@@ -429,7 +429,7 @@ class Nest:
             return known[node, i]
         if (node, i) in self.reads:
             return loaded(self.at(self.reads[node, i], loops), x.dtype)
-        value = source(x)[0]
+        value = origin(x)
         if value in names:
             return names[value]
         if value in known:

@@ -9,7 +9,7 @@ from . import gemm, random, scalar, status, tiles
 from .kernel import Kernel
 from .team import HEADER
 
-_SMALL = 9000  # characters of kernels in a file, from which on another compiler process pays
+_SMALL = 24000  # characters of kernels in a file: for less, what two files both compile costs more than it saves
 _EACH = 700  # characters that a kernel's functions cost before their first loop
 # The functions that call kernels run once in a call: gcc takes for them at -O1 a quarter of the time of -O3.
 _COLD = '__attribute__((optimize("O1"))) '
@@ -42,7 +42,7 @@ def divide(kernels: Sequence[Kernel], pieces: Sequence[str], head: str = "") -> 
 
 def _kind(kernel: Kernel) -> int:
     """Which of the texts below a kernel needs."""
-    return next((i for i, (_, word) in enumerate(_TEXTS) if word in kernel.source), -1)
+    return next((i for i, (_, word) in enumerate(_TEXTS) if word in kernel.source), len(_TEXTS))
 
 
 _TEXTS = (  # text that kernels share, and what they call in it
