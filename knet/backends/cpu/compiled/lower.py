@@ -122,8 +122,9 @@ class Lowering:
 
     def _finish_outputs(self) -> None:
         for i in self.copied:
-            y = self.graph.outputs[i]
-            self.copy(self.ref(y), self.outputs[i], "copy to the result")
+            x, y = self.ref(self.graph.outputs[i]), self.outputs[i]
+            if x.buffer is not y.buffer:
+                self.copy(x, y, "copy to the result")
 
     def _needed(self, items: list[Cluster | Node]) -> set[Value]:
         """Values that must lie in memory: those that something outside of their cluster reads."""
@@ -271,8 +272,9 @@ class Lowering:
         made = {y for n in call.body.nodes for y in n.results}
         for carry, v in zip(carries, call.body.outputs):
             # A carry that is stacked as well is read in the next step from where it was stacked.
-            carry.slide = stacked.get(v) if v in made else None
+            carry.slide = stacked.pop(v, None) if v in made else None
             loop.carries.append(carry)
+            outs = [carry.next if carry.slide is not None and ref is carry.slide.ref else ref for ref in outs]
         constants = len(self.shared.constants)
         body = Lowering(call.body, inner, [*(c.next for c in carries), *outs], self.shared)
         if any(isinstance(item, HostCall) for item in body.items):
