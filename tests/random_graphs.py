@@ -36,6 +36,7 @@ class Maker:
         self.kinds: tuple[Callable[..., Any], ...] = (
             self.unary, self.binary, self.binary, self.binary, self.compare, self.select, self.cast, self.permute,
             self.reshape, self.broadcast, self.cut, self.flip, self.reduce, self.reduce, self.reduce, self.centre,
+            self.join, self.rows,
         )  # fmt: skip
         if products:
             self.kinds += (self.product,)
@@ -205,6 +206,24 @@ class Maker:
         axes = self.axes(x)
         return Drawn(x.array - knp.max(x.array, axis=axes, keepdims=True), 2 * x.bound)
 
+    def join(self) -> Drawn | None:
+        x = self.pick()
+        if x.array.ndim == 0:
+            return None
+        axis = self.number(x.array.ndim)
+        others = [v for v in self.values if _besides(v.array.shape, axis) == _besides(x.array.shape, axis)]
+        y = self.same(others[self.number(len(others))], x.array.dtype)
+        return Drawn(
+            knp.concatenate([x.array, y.array, x.array][: 2 + self.number(2)], axis=axis), max(x.bound, y.bound)
+        )
+
+    def rows(self) -> Drawn | None:
+        x = self.pick()
+        if x.array.ndim == 0:
+            return None
+        places = [self.number(x.array.shape[0]) for _ in range(1 + self.number(6))]
+        return Drawn(knp.take(x.array, knp.asarray(places), axis=0), x.bound)
+
     def product(self) -> Drawn | None:
         x = self.same(self.pick(), np.dtype("float32"))
         y = self.same(self.pick(), np.dtype("float32"))
@@ -216,3 +235,8 @@ class Maker:
                 if bound < 1 << 23:
                     return Drawn(x.array @ b, bound)
         return None
+
+
+def _besides(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Rank and sizes without one axis."""
+    return (len(shape), *shape[:axis], *shape[axis + 1 :])

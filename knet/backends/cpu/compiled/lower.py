@@ -124,8 +124,9 @@ class Lowering:
 
     def _finish_outputs(self) -> None:
         for i in self.copied:
-            y = self.graph.outputs[i]
-            self.copy(self.ref(y), self.outputs[i], "copy to the result")
+            x, y = self.ref(self.graph.outputs[i]), self.outputs[i]
+            if x.buffer is not y.buffer:
+                self.copy(x, y, "copy to the result")
 
     def _needed(self, items: list[Cluster | Node]) -> set[Value]:
         """Values that must lie in memory: those that something outside of their cluster reads."""
