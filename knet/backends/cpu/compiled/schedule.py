@@ -136,15 +136,24 @@ def _grouped(calls: Sequence[Call]) -> list[Group]:
 
 
 def _joins(group: Group, call: Call) -> bool:
-    """Whether a call can follow on each part of a group's run."""
+    """Whether a call can follow on each part of a group's run; if so, its bounds are made to fit."""
     first = group.calls[0]
     if call.alone or first.alone or not (call.phase.divisible and first.phase.divisible):
         return False
     if any(c.scratch_only and not c.phase.private for c in (first, call)):  # packing may leave a loop
         return False
     few, many = sorted((group.units, call.phase.units))
-    if many % few or not _same_shares(group, call):
+    if many % few:
         return False
+    bounds = call.bounds
+    if not _same_shares(group, call):  # of whole register tiles, say: a call that may be cut anywhere is cut alike
+        if (
+            call.phase.units != many
+            or call.phase.grain > 1
+            or not any(_touched(c) & _touched(call) for c in group.calls)
+        ):
+            return False
+        bounds = tuple(b * (many // few) for b in group.bounds)
     for other in group.calls:
         if other.launch is call.launch:
             return False
@@ -153,6 +162,7 @@ def _joins(group: Group, call: Call) -> bool:
         for key in written & _touched(other) & _touched(call):
             if len(mine[key] | theirs[key]) > 1 or None in mine[key] | theirs[key]:
                 return False
+    call.bounds = bounds
     return True
 
 
