@@ -298,11 +298,24 @@ class Jitted:
 
     def lower(self, *args: Any, **kwargs: Any) -> Lowered:
         """What becomes of a call with these arguments: graphs, plan, kernels, source; nothing is run."""
-        static: Any = ()
-        if self.static_argnums or self.static_argnames:
-            args, kwargs, static = self._split(args, kwargs)
-        _, traced = self._trace(args, kwargs, static)
+        _, traced = self._trace(*self._separated(args, kwargs))
         return Lowered(traced)
+
+    def _separated(self, args: Any, kwargs: Any) -> tuple[Any, Any, Any]:
+        """Arguments without the static ones, and those."""
+        return self._split(args, kwargs) if self.static_argnums or self.static_argnames else (args, kwargs, ())
+
+    def profile(self, *args: Any, repeats: int = 10, **kwargs: Any) -> list[Any]:
+        """Where the time of a call goes: rows of (text, seconds, flops, nbytes), one for each group of kernels.
+
+        Raises:
+          DeviceError: the function is not compiled here, but run operation by operation.
+        """
+        leaves, traced = self._trace(*self._separated(args, kwargs))
+        run = getattr(traced.program, "profile", None)
+        if run is None:
+            raise errors.not_compiled(self.name, traced.device)
+        return run(leaves, repeats)
 
     def clear_cache(self) -> None:
         """Forget all traces of this function."""

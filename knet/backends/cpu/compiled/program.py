@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ....core.primitive import Primitive
 from . import status, toolchain
 from .donate import share
 from .emit import Places, text_of
-from .items import Group, HostCall, Item
+from .items import Begin, End, Group, HostCall, Item, Step
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Plan, schedule
@@ -49,6 +49,15 @@ def _holds_empty(graph: Graph) -> bool:
     values = [*graph.inputs, *graph.constants, *(y for node in graph.nodes for y in node.results)]
     bodies = (body for node in graph.nodes for body in getattr(node.op, "graphs", ()))
     return any(x.size == 0 for x in values) or any(map(_holds_empty, bodies))
+
+
+class Timing(NamedTuple):
+    """What a group of calls computes, its seconds, floating-point operations of its products, bytes of its operands."""
+
+    text: str
+    seconds: float
+    flops: float
+    nbytes: int
 
 
 class Compiled:
@@ -111,8 +120,8 @@ class Compiled:
                 self._run_pieces(every)
         return [DeviceArray(y, self.device) for y in results]
 
-    def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[tuple[str, float]]:
-        """(what it computes, median seconds) of each group of calls, with a barrier before and after each.
+    def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[Timing]:
+        """Time of each group of calls, the median of ``repeats`` runs, with a barrier before and after each.
 
         Nothing is donated. Operations by NumPy are not measured.
         """
@@ -130,8 +139,7 @@ class Compiled:
                     Program(library, segment, self.threads)([*buffers, row, workspace])
                 else:
                     self._on_host(segment, [*buffers, workspace])
-        texts = [" + ".join(c.launch.text for c in s.calls) if isinstance(s, Group) else "" for s in self.plan.steps]
-        return [(text, t) for text, t in zip(texts, np.median(seconds, 0).tolist()) if text]
+        return _timings(self.plan.steps, np.median(seconds, 0).tolist())
 
     def _run_pieces(self, buffers: list[Any]) -> None:
         """Pieces of C and operations of NumPy in turn."""
@@ -171,6 +179,32 @@ class Compiled:
             flat = buffers[self.places.number(buffer)].reshape(-1)
         strides = [s * size for s in ref.strides]
         return np.lib.stride_tricks.as_strided(flat[ref.offset :], ref.shape, strides)
+
+
+def _timings(steps: Sequence[Step], seconds: Sequence[float]) -> list[Timing]:
+    """A row for each group; a launch counts where it takes longest."""
+    times = 1
+    most: dict[int, int] = {}
+    repeats: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        if isinstance(step, End):
+            times //= step.loop.length
+        elif isinstance(step, Begin):
+            times *= step.loop.length
+        elif isinstance(step, Group):
+            repeats[i] = times
+            for call in step.calls:
+                before = most.get(id(call.launch), i)
+                most[id(call.launch)] = i if seconds[i] >= seconds[before] else before
+    rows = []
+    for i, times in repeats.items():
+        calls = steps[i].calls  # type: ignore[union-attr]
+        launches = {id(c.launch): c.launch for c in calls if most[id(c.launch)] == i}.values()
+        text = " + ".join(dict.fromkeys(c.launch.text for c in calls))
+        flops = sum(launch.flops for launch in launches) * times
+        nbytes = sum(ref.size * ref.dtype.itemsize for launch in launches for ref in launch.operands) * times
+        rows.append(Timing(text, seconds[i], flops, nbytes))
+    return rows
 
 
 _ALONE = 1 << 16  # operations
