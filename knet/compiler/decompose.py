@@ -27,6 +27,8 @@ def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
     (x,), axis, keepdims = operands, node.params["axis"], node.params["keepdims"]
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:
         return None
+    if all(x.shape[i] == 1 for i in axis):
+        return _reduction(builder, node, operands)
     row = ShapedArray(tuple(1 if i in axis else n for i, n in enumerate(x.shape)), x.dtype)
 
     def add(op: Any, *xs: Any, aval: ShapedArray = row, **params: Any) -> Value:
@@ -42,4 +44,17 @@ def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
     return y if keepdims else add(shape.reshape, y, aval=node.results[0].aval, shape=node.results[0].shape)
 
 
-_RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {"logsumexp": _logsumexp}
+def _reduction(builder: Builder, node: Node, operands: Any) -> Value | None:
+    """A reduction along axes of size 1 takes nothing together: a view."""
+    (x,), y = operands, node.results[0].aval
+    if x.dtype != y.dtype or any(x.shape[i] != 1 for i in node.params["axis"]):
+        return None
+    return builder.add(shape.reshape, [x], {"shape": y.shape}, [y]).results[0]
+
+
+_RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {
+    "logsumexp": _logsumexp,
+    "reduce_sum": _reduction,
+    "reduce_max": _reduction,
+    "reduce_min": _reduction,
+}
