@@ -55,7 +55,7 @@ def _finisher(loop: Loop, builder: Builder, c: Carried, totals: Sequence[Total],
 
     def finish() -> None:
         total = builder.operand(start)
-        if _is_zero(builder, total):
+        if is_zero(builder, total):
             total = None
         for make in totals:
             y = make(builder)
@@ -65,7 +65,8 @@ def _finisher(loop: Loop, builder: Builder, c: Carried, totals: Sequence[Total],
     return finish
 
 
-def _is_zero(builder: Builder, x: Any) -> bool:
+def is_zero(builder: Builder, x: Any) -> bool:
+    """Whether a value of a new graph is a constant of zeros."""
     array = builder.graph.constants.get(x)
     if array is None:
         return False

@@ -52,9 +52,44 @@ def _reduction(builder: Builder, node: Node, operands: Any) -> Value | None:
     return builder.add(shape.reshape, [x], {"shape": y.shape}, [y]).results[0]
 
 
+def _truth(op: Any) -> Callable[[Builder, Node, Any], Value | None]:
+    """Any is the maximum of truth values, all the minimum."""
+
+    def rule(builder: Builder, node: Node, operands: Any) -> Value | None:
+        (x,) = operands
+        if dtypes.kind(x.dtype) == "c":
+            return None
+        if x.dtype != dtypes.bool_:
+            aval = ShapedArray(x.shape, dtypes.bool_)
+            x = builder.add(elementwise.not_equal, [x, 0], {}, [aval]).results[0]
+        if all(x.shape[i] == 1 for i in node.params["axis"]):
+            return _reduction(builder, node, [x])
+        return builder.add(op, [x], node.params, [node.results[0].aval]).results[0]
+
+    return rule
+
+
+def _widened(builder: Builder, node: Node, operands: Any) -> Value | None:
+    """An operation on half types in float32, its result rounded: products and sums accumulate in float32 anyway."""
+    half = {dtypes.float16, dtypes.bfloat16}
+    if not any(x.dtype in half for x in operands):
+        return None
+
+    def cast(x: Value, dtype: Any) -> Value:
+        return builder.add(elementwise._cast, [x], {"dtype": dtype}, [ShapedArray(x.shape, dtype)]).results[0]
+
+    wide = [cast(x, dtypes.float32) if x.dtype in half else x for x in operands]
+    aval = node.results[0].aval
+    dtype = dtypes.float32 if aval.dtype in half else aval.dtype
+    y = builder.add(node.op, wide, node.params, [ShapedArray(aval.shape, dtype)]).results[0]
+    return y if y.dtype == aval.dtype else cast(y, aval.dtype)
+
+
+_WIDENED = ("matmul", "conv", "conv_input_grad", "conv_weight_grad", "max_pool", "avg_pool", "avg_pool_grad")
 _RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {
     "logsumexp": _logsumexp,
-    "reduce_sum": _reduction,
-    "reduce_max": _reduction,
-    "reduce_min": _reduction,
+    "reduce_any": _truth(reduce.reduce_max),
+    "reduce_all": _truth(reduce.reduce_min),
+    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min"), _reduction),
+    **dict.fromkeys((*_WIDENED, "argmax", "argmin", "cumulative_sum", "cumulative_prod"), _widened),
 }

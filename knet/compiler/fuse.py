@@ -1,8 +1,8 @@
 """Fusion: elementwise operations and reductions that run over the same elements become one loop nest, a cluster.
 
 A cluster has *dims*, the loops of its nest. Every value in it varies along some of them: ``axes[value]`` names the dim
-of each of its axes (None: size 1, or repeated). Values that vary along all dims are *full*. A reduction takes dims
-away; what it leaves may be used again in the cluster, by full values too (softmax, layer normalisation): then all such
+of each of its axes (None: size 1, or repeated). Values that vary along all dims are *full*. Reductions take dims away;
+what they leave may be used again in the cluster, by full values too (softmax, layer normalisation): then all such
 reductions run over the same dims, ``inner``, the others are the *grid*, and the nest computes one grid point after the
 other in several passes over the inner dims. Reductions that nothing in the cluster uses may run over any dims.
 
@@ -11,6 +11,7 @@ Views (permutations, repetitions, axes of size 1 that come and go) between membe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from .graph import Graph, Node, Value
 
 Axes = tuple[int | None, ...]
 
-REDUCTIONS = (reduce.reduce_sum, reduce.reduce_max, reduce.reduce_min)
+REDUCTIONS = (reduce.reduce_sum, reduce.reduce_prod, reduce.reduce_max, reduce.reduce_min)
 _ROW = 1 << 17  # elements of a grid point's inner dims; more would not stay in a core's cache from pass to pass
 _MEMBERS = 400  # more would make functions that compilers take long for
 
@@ -60,13 +61,23 @@ class Cluster:
         return size_of(self.sizes)
 
 
+_VIEWS = frozenset((shape.permute, shape.broadcast_to, shape.reshape))
+
+
+def origin(value: Value) -> Value:
+    """The value that ``value`` is a view of, as in :func:`source`."""
+    while value.node is not None and value.node.op in _VIEWS and _step(value.node) is not None:
+        value = value.node.operands[0]
+    return value
+
+
 def source(value: Value) -> tuple[Value, list[int | None]]:
     """The value that ``value`` is a view of, and for each axis of the view the axis that it runs along.
 
     Only views that rename, repeat, drop or add axes count; others are ends.
     """
     axes: list[int | None] = [i if n != 1 else None for i, n in enumerate(value.shape)]
-    while value.node is not None:
+    while value.node is not None and value.node.op in _VIEWS:
         step = _step(value.node)
         if step is None:
             break
@@ -215,7 +226,7 @@ def _legal(cluster: Cluster) -> bool:
     after: set[Value] = set()  # members that depend on a reduction of this cluster
     for node in cluster.nodes:
         y = node.results[0]
-        sources = [source(x)[0] for x in node.operands if type(x) is Value]
+        sources = [origin(x) for x in node.operands if type(x) is Value]
         for x in sources:
             if x in cluster.reduced:
                 if inner is not None and cluster.reduced[x] != inner:
@@ -259,6 +270,7 @@ def fuse(graph: Graph, fusable: Callable[[Node], bool]) -> list[Cluster | Node]:
     Args:
       fusable: whether a backend can print a node as part of a nest.
     """
+    fusable = functools.cache(fusable)
     owner = _clusters(graph, fusable, frozenset())
     barred = _not_worthwhile(owner.values())
     if barred:
@@ -276,7 +288,7 @@ def _not_worthwhile(clusters: Iterable[Cluster]) -> frozenset[Value]:
         after: set[Value] = set(cluster.reduced)
         for node in cluster.nodes:
             y = node.results[0]
-            if y not in after and any(source(x)[0] in after for x in node.values):
+            if y not in after and any(origin(x) in after for x in node.values):
                 after.add(y)
         full_after = [v for v in after if v not in cluster.reduced and cluster.dims_of(v) == cluster.full]
         last = [access[-1] for access in cluster.accesses.values() if len(access) > 0 and access[-1] is not None]
@@ -306,7 +318,7 @@ def _clusters(graph: Graph, fusable: Callable[[Node], bool], barred: frozenset[V
             if id(item) in targets:
                 return True
             nodes = item.nodes if isinstance(item, Cluster) else [item]
-            if max(position[n] for n in nodes) < earliest:
+            if position[nodes[-1]] < earliest:  # a cluster's nodes are sorted
                 continue
             stack += [owner_of(x) for n in nodes for x in n.values]
         return False
@@ -320,15 +332,16 @@ def _clusters(graph: Graph, fusable: Callable[[Node], bool], barred: frozenset[V
         for x in node.operands:
             if type(x) is not Value:
                 continue
-            made = source(x)[0].node
+            base = origin(x)
+            made = base.node
             other = owner.get(made) if made is not None else None
-            if other is None or id(other) in tried or other is current or source(x)[0] in barred:
+            if other is None or id(other) in tried or other is current or base in barred:
                 continue
             tried.add(id(other))
             # No path may leave the merged cluster and come back.
             inside = set(other.axes) | set(current.axes)
-            outside = [x for n in (*other.nodes, *current.nodes) for x in n.values if source(x)[0] not in inside]
-            earliest = min(position[n] for n in (*other.nodes, *current.nodes))
+            outside = [x for n in (*other.nodes, *current.nodes) for x in n.values if origin(x) not in inside]
+            earliest = min(position[other.nodes[0]], position[current.nodes[0]])
             if reaches(outside, {id(other), id(current)}, earliest):
                 continue
             merged = _merged(other, current, position)
@@ -361,7 +374,7 @@ def _ordered(graph: Graph, owner: dict[Node, Cluster]) -> list[Cluster | Node]:
             inside = item.axes if isinstance(item, Cluster) else {}
             for n in reversed(nodes):
                 for x in n.values:
-                    if x.node is not None and source(x)[0] not in inside:  # views within a cluster are part of it
+                    if x.node is not None and origin(x) not in inside:  # views within a cluster are part of it
                         needed = owner.get(x.node, x.node)
                         if id(needed) not in done and needed is not item:
                             stack.append((needed, False))

@@ -19,7 +19,7 @@ from .derived import batch
 from .graph import Builder, Graph, Node, Value, extract
 from .loop import Loop, is_scan, needed_for
 
-VIEWS = {"reshape", "permute", "broadcast_to", "slice_axes", "flip"}  # cost nothing where they are used
+VIEWS = {"reshape", "permute", "broadcast_to", "slice", "flip"}  # cost nothing where they are used
 CONTRACTIONS = {"matmul", "conv", "conv_input_grad", "conv_weight_grad", "take"}  # worth an array of all steps
 
 

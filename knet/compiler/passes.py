@@ -13,9 +13,11 @@ import numpy as np
 from ..core import ShapedArray
 from ..core.custom import Call
 from ..core.device import as_array, from_numpy
+from .gathered import gather_products
 from .graph import Builder, Graph, Node, Value
 from .hoist import hoist
 from .simplify import simplify
+from .slices import slice_early
 from .trim import trim
 
 _SMALL = 1 << 12  # elements; larger results of constants are computed by the program, not kept with it
@@ -206,8 +208,10 @@ PASSES: tuple[tuple[str, Callable[[Graph], Graph]], ...] = tuple(
         ("simplified", simplify),
         ("equal operations merged", merge_equal),
         ("moved out of loops", hoist),
+        ("products of gathered rows", gather_products),
         ("simplified again", simplify),
         ("equal operations merged again", merge_equal),
+        ("slices taken early", slice_early),
         ("dead code removed again", trim),
     )
 )

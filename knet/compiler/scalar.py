@@ -19,7 +19,10 @@ C_TYPES = {
     "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
 }  # fmt: skip
 
-# Those that kernels move but do not compute with.
+# Half types are computed with in float, each result rounded, as without compilation: by knet_load_ and knet_store_ ...
+HALF = {"float16": "f16", "bfloat16": "bf16"}
+
+# Those that kernels move but do not compute with as they are.
 _MOVED = {"float16": "uint16_t", "bfloat16": "uint16_t", "complex64": "float _Complex", "complex128": "double _Complex"}
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -32,19 +35,50 @@ def c_type(dtype: Any) -> str:
 
 def register_type(dtype: Any) -> str:
     """Type of a local variable: truth values are ints, which vectorise beside floats."""
-    return "int" if dtype == dtypes.bool_ else c_type(dtype)
+    return "int" if dtype == dtypes.bool_ else c_type(arithmetic(dtype))
+
+
+def arithmetic(dtype: Any) -> Any:
+    """The dtype in which expressions are computed and sums accumulate."""
+    return dtypes.float32 if dtype.name in HALF else dtype
+
+
+def loaded(text: str, dtype: Any) -> str:
+    """C text of the number that an element in memory stands for."""
+    return f"knet_load_{HALF[dtype.name]}({text})" if dtype.name in HALF else text
+
+
+def stored(text: str, dtype: Any) -> str:
+    """C text of what is written to memory for a number."""
+    return f"knet_store_{HALF[dtype.name]}({text})" if dtype.name in HALF else text
+
+
+def rounded(text: str, dtype: Any) -> str:
+    """C text of a number as a dtype holds it."""
+    return loaded(stored(text, dtype), dtype)
 
 
 def compute_dtype(node: Node) -> Any:
     """The dtype in which an elementwise node's operands meet."""
-    free = node.op.free
-    return next(x.dtype for i, x in enumerate(node.operands) if type(x) is Value and i not in free)
+    return arithmetic(_common(node))
+
+
+def _common(node: Node) -> Any:
+    return next(x.dtype for i, x in enumerate(node.operands) if type(x) is Value and i not in node.op.free)
+
+
+def number(node: Node, i: int) -> str:
+    """C text of an operand that is a Python number."""
+    x, dtype = node.operands[i], dtypes.bool_ if i in node.op.free else _common(node)
+    return literal(float(np.asarray(x).astype(dtype)) if dtype.name in HALF else x, arithmetic(dtype))
 
 
 def printable(node: Node) -> bool:
     """Whether a node is an elementwise operation, or a cast, that can be printed."""
     avals = [x for x in node.operands if type(x) is Value]
-    if any(x.dtype.name not in C_TYPES for x in (*avals, *node.results)):
+    if any(x.dtype.name not in C_TYPES and x.dtype.name not in HALF for x in (*avals, *node.results)):
+        return False
+    if node.op.name == "nextafter" and node.results[0].dtype.name in HALF:  # float has others
         return False
     if node.op.name == "cast":
         return True
@@ -70,7 +104,7 @@ def expression(node: Node, operands: Sequence[str], text: Callable[[Elementwise,
 def _cast(x: str, old: Any, new: Any) -> str:
     if new == dtypes.bool_:
         return f"({x} != 0)"
-    return f"({c_type(new)}){x}"
+    return f"({c_type(arithmetic(new))}){x}"
 
 
 def literal(value: Any, dtype: Any) -> str:

@@ -19,14 +19,15 @@ from .graph import Builder, Graph, Value
 
 def simplify(graph: Graph) -> Graph:
     """The graph with the rules of :data:`RULES` applied until none fits."""
-    return Simplifier(graph).run()
+    return Simplifier(graph, _BY_NAME).run()
 
 
 class Simplifier:
     """A graph in the making; rules add operations by :meth:`make`, to which rules apply again."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, rules: dict[str, list[Any]]) -> None:
         self.old = graph
+        self.rules = rules
         self.builder = Builder(graph)
         self.uses = graph.uses()
 
@@ -45,7 +46,7 @@ class Simplifier:
 
     def apply(self, op: Any, operands: Sequence[Any], params: dict[str, Any], aval: ShapedArray) -> Any:
         """What the first fitting rule makes of an operation, or None."""
-        for rule in _BY_NAME.get(op.name, ()):
+        for rule in self.rules.get(op.name, ()):
             result = rule(self, operands, params, aval)
             if result is not None:
                 return result
@@ -65,6 +66,15 @@ class Rule(NamedTuple):
     name: str
     ops: tuple[str, ...]
     rule: Callable[..., Any]
+
+
+def by_name(table: Sequence[Rule]) -> dict[str, list[Any]]:
+    """The rules that look at an operation, by its name, in their order."""
+    result: dict[str, list[Any]] = {}
+    for row in table:
+        for name in row.ops:
+            result.setdefault(name, []).append(row.rule)
+    return result
 
 
 RULES = (
@@ -97,7 +107,4 @@ RULES = (
     Rule("cast of lossless cast", ("cast",), rules.cast),
     Rule("where of equal sides or of where", ("where",), rules.where),
 )
-_BY_NAME: dict[str, list[Any]] = {}
-for _row in RULES:
-    for _name in _row.ops:
-        _BY_NAME.setdefault(_name, []).append(_row.rule)
+_BY_NAME = by_name(RULES)

@@ -503,6 +503,13 @@ def static_unhashable(function: str, where: Any, value: Any) -> DTypeError:
     )
 
 
+def not_compiled(function: str, device: Any) -> DeviceError:
+    return DeviceError(
+        f"profile: jit({function}) is not compiled for {device}, but runs operation by operation: there are no kernels "
+        f"to measure.\n  fix: install a C compiler (see KNET_CC), and pass arrays that have elements."
+    )
+
+
 def donated(what: str) -> ArgumentError:
     return ArgumentError(
         f"{what}: the array was donated to a jitted function, which has written its results into its memory.\n"

@@ -82,11 +82,12 @@ def test_an_lstm_keeps_one_product_in_each_loop():
         (product,) = (n for n in loop.op.body.nodes if n.op.name == "matmul")
         assert product.operands[1].shape == weight  # h @ U, g @ U^T
         assert not {"reduce_sum", "put_add", "take"} & set(names(loop.op.body))
-    # Outside: projection, dense layer; gradients of its weights, of w, of u; cotangents of h and of the table's rows.
+    # Outside: projection of each row of the table, dense layer; gradients of its weights, of w, of u; cotangents of h
+    # and of the table's rows.
     products = [tuple(x.shape for x in n.operands) for n in graph.nodes if n.op.name == "matmul"]
     rows = 20 * 8
     assert sorted(products) == sorted([
-        ((rows, E), (E, 1024)), ((rows, 256), (256, C)), ((rows, C), (C, 256)), ((256, rows), (rows, C)),
+        ((V, E), (E, 1024)), ((rows, 256), (256, C)), ((rows, C), (C, 256)), ((256, rows), (rows, C)),
         ((E, rows), (rows, 1024)), ((256, rows), (rows, 1024)), ((rows, 1024), (1024, E)),
     ])  # fmt: skip
     assert count(graph, "put_add") == 1  # all rows of the table at once

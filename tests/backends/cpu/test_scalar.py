@@ -29,7 +29,8 @@ SPECIAL = np.array(
 UNARY = {
     "exp": (1.1, np.exp), "exp2": (1.2, np.exp2), "expm1": (1.5, np.expm1), "log": (1.0, np.log),
     "log1p": (1.6, np.log1p), "log2": (2.0, np.log2), "log10": (2.0, np.log10), "tanh": (2.5, np.tanh),
-    "erf": (1.2, scipy.special.erf), "sin": (1.6, np.sin), "cos": (1.6, np.cos), "sqrt": (0.501, np.sqrt),
+    "erf": (1.2, scipy.special.erf), "erfc": (3.3, scipy.special.erfc), "sin": (1.6, np.sin),
+    "cos": (1.6, np.cos), "sqrt": (0.501, np.sqrt),
     "rint": (0, np.rint), "floor": (0, np.floor), "ceil": (0, np.ceil), "trunc": (0, np.trunc), "fabs": (0, np.abs),
     "isinf": (0, np.isinf), "isfinite": (0, np.isfinite), "signbit": (0, np.signbit),
 }  # fmt: skip
@@ -81,6 +82,7 @@ def samples(seed, count=1 << 19):
         np.repeat(SPECIAL, len(SPECIAL)),
         rng.integers(0, 1 << 32, count, np.uint32).view(np.float32),
         rng.uniform(-120, 120, count // 2).astype(np.float32),
+        rng.uniform(-5, 11, count // 2).astype(np.float32),
         rng.uniform(-1.5, 1.5, count // 2).astype(np.float32),
         np.exp(rng.uniform(-30, 5, count // 2)).astype(np.float32),
     ])  # fmt: skip

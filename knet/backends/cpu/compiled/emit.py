@@ -6,20 +6,11 @@ from typing import Any
 
 from ....compiler.layout import Buffer, Ref
 from ....compiler.scalar import c_type
-from . import gemm, random, scalar, status, tiles
 from .items import Begin, Call, End, Group, HostCall
 from .loops import Loop
 from .lower import Shared
 from .schedule import Plan
-from .team import HEADER
-
-# C text that programs include which mention a name.
-_PREAMBLES = (
-    (gemm.PREAMBLE, "gemm_"),
-    (tiles.PREAMBLE, "knet_f"),
-    (status.PREAMBLE, "knet_row"),
-    (random.PREAMBLE, "knet_philox"),
-)
+from .units import divide
 
 
 class Places:
@@ -47,15 +38,12 @@ class Places:
         return f"{self.pointer(ref.buffer)} + {offset}" if offset else self.pointer(ref.buffer)
 
 
-def text_of(plan: Plan, shared: Shared, places: Places, timed: bool = False) -> tuple[str, list[str | HostCall]]:
-    """The C text of all pieces, and the pieces in order: names of functions, and host calls.
+def text_of(plan: Plan, shared: Shared, places: Places, timed: bool = False) -> tuple[list[str], list[str | HostCall]]:
+    """The C texts of the program's files, and the pieces in order: names of functions, and host calls.
 
     With ``timed``, the buffer before the workspace gets the seconds that each call took, all threads together.
     """
-    everything = "".join(shared.sources)
-    parts = [scalar.INTEGER_HEADER + HEADER + (_CLOCK if timed else "")]
-    parts += [text for text, used in _PREAMBLES if used in everything]
-    parts += shared.sources
+    pieces: list[str] = []
     segments: list[Any] = []
     lines: list[str] = []
 
@@ -63,7 +51,7 @@ def text_of(plan: Plan, shared: Shared, places: Places, timed: bool = False) -> 
         if lines:
             name = f"piece{len(segments)}"
             body = "\n".join("    " + line for line in lines)
-            parts.append(f"void {name}(struct knet_team *team, int thread, void **b) {{\n{body}\n}}\n")
+            pieces.append(f"void {name}(struct knet_team *team, int thread, void **b) {{\n{body}\n}}\n")
             segments.append(name)
             lines.clear()
 
@@ -83,7 +71,7 @@ def text_of(plan: Plan, shared: Shared, places: Places, timed: bool = False) -> 
             lines += _group(step, shared.threads, places)
             lines += ["knet_barrier(team, thread);", f"if (thread == 0) {clock} += seconds();"] * timed
     finish()
-    return "\n".join(parts), segments
+    return divide(shared.distinct, pieces, _CLOCK if timed else ""), segments
 
 
 _CLOCK = """#include <time.h>

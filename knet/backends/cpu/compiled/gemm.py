@@ -110,26 +110,27 @@ class _Source(Plan):
         name, top = self.name, heights[0]
         part = int(not self.packs_b and self.n % self.width != 0)
         ar, ak = (1, top) if self.packs_a else (1, self.a.ld) if self.a.transposed else (self.a.ld, 1)
-        bk = self.width if self.packs_b else self.b.ld
+        bk, ldc = self.width if self.packs_b else self.b.ld, self._ldc()
         yield f"enum {{ {name}_top = {top} }};\n"
+        calls = {}
         for r in heights:
-            chains = min(1 << max(0, math.ceil(math.log2(8 / (r * nv)))), 8)
-            yield (
-                f"static __attribute__((noinline)) void {name}_t{r}(long k, const float *a, const float *b, float *c, "
-                f"long cols, int add) {{ gemm_tile({r}, {nv}, {chains}, {part}, k, a, {ar}, {ak}, b, {bk}, c, "
-                f"{self._ldc()}, cols, add); }}\n"
-            )
+            # Single rows below the others are few: all products share one narrow tile for them, a vector wide.
+            one = r == 1 != top and nv > 1
+            text, tile = _tile(r, 1, 1, ar) if one else _tile(r, nv, part, ar)
+            yield text
+            calls[r] = f"{tile}(k, a, {ak}, b, {bk}, c, {ldc}, cols, add);"
+            if one:
+                calls[r] = (
+                    f"for (long j = 0; j < cols; j += GEMM_W) "
+                    f"{tile}(k, a, {ak}, b + j, {bk}, c + j, {ldc}, GEMM_MIN(cols - j, GEMM_W), add);"
+                )
         step = "k" if self.packs_a else ar  # a packed tile has k columns; within it rows lie side by side
         yield (
             f"static void {name}_strip(long rows, long k, const float *a, const float *b, float *c, long cols, int add)"
-            f" {{\n  for (; rows >= {top}; rows -= {top}, a += {top} * {step}, c += {top} * {self._ldc()}L) "
-            f"{name}_t{top}(k, a, b, c, cols, add);\n"
+            f" {{\n  for (; rows >= {top}; rows -= {top}, a += {top} * {step}, c += {top} * {ldc}L) {calls[top]}\n"
         )
         for r in heights[1:]:
-            yield (
-                f"  for (; rows >= {r}; rows -= {r}, a += {r} * {ar}, c += {r} * {self._ldc()}L) "
-                f"{name}_t{r}(k, a, b, c, cols, add);\n"
-            )
+            yield f"  for (; rows >= {r}; rows -= {r}, a += {r} * {ar}, c += {r} * {ldc}L) {calls[r]}\n"
         yield "}\n"
         yield (
             f"static inline void {name}_rows(long rows, long k, const float *a, const float *b, float *c, long cols, "
@@ -310,3 +311,19 @@ class _Source(Plan):
         )
         own = self._pack_floats() + (self._group() * self.kc * self.width if self.packs_b else 0)
         return Kernel(body, phases, 4 * parts * size, 4 * own)
+
+
+def _tile(r: int, nv: int, part: int, ar: int) -> tuple[str, str]:
+    """Text and name of the function of a register tile: the kernels of a file share those that are equal.
+
+    The rows' distance is a constant, as r pointers would not fit in registers; all other strides are arguments.
+    """
+    chains = min(1 << max(0, math.ceil(math.log2(8 / (r * nv)))), 8)
+    ar = 0 if r == 1 else ar
+    name = f"gemm_{r}x{nv}_{part}_{ar}"
+    text = (
+        f"#ifndef {name}\n#define {name} {name}\nstatic __attribute__((noinline)) void {name}(long k, const float *a, "
+        f"long ak, const float *b, long bk, float *c, long ldc, long cols, int add) "
+        f"{{ gemm_tile({r}, {nv}, {chains}, {part}, k, a, {ar}, ak, b, bk, c, ldc, cols, add); }}\n#endif\n"
+    )
+    return text, name

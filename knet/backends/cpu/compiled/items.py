@@ -23,6 +23,11 @@ class Launch:
     own: Buffer | None = None
 
     @property
+    def flops(self) -> float:
+        """Floating-point operations, of products and convolutions alone: ``work`` counts eight multiply-adds as one."""
+        return 16 * self.work if self.text.startswith(("matmul", "conv")) else 0.0
+
+    @property
     def buffers(self) -> Iterable[Buffer]:
         yield from (ref.buffer for ref in self.operands)
         if self.shared is not None:

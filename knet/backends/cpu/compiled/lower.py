@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 
 from ....compiler.decompose import decompose
-from ....compiler.fuse import REDUCTIONS, Cluster, fuse, single, source
+from ....compiler.fuse import REDUCTIONS, Cluster, fuse, origin, single
 from ....compiler.graph import Graph, Node, Value
 from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
-from ....compiler.scalar import compute_dtype, printable
+from ....compiler.scalar import C_TYPES, HALF, compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.device import from_numpy
-from ....core.ops import elementwise, shape
-from . import gather, movement, random, scalar, status, windowed
+from ....core.ops import elementwise, reduce, shape
+from . import along, gather, movement, random, scalar, status, windowed
 from .items import HostCall, Item, Launch
 from .kernel import Kernel
-from .loops import Carry, Loop, Slide
 from .nest import nest
 from .products import product
+from .scans import scan
 
 Generated = tuple[Kernel, list[Ref], float]
 
@@ -32,7 +32,9 @@ Generated = tuple[Kernel, list[Ref], float]
 def fusable(node: Node) -> bool:
     """Whether a node can be printed as part of a nest."""
     if node.op in REDUCTIONS:
-        return node.results[0].dtype in (dtypes.float32, dtypes.float64, dtypes.int32, dtypes.int64)
+        dtype = node.results[0].dtype
+        extremum = node.op in (reduce.reduce_max, reduce.reduce_min)  # a sum of truth values would be another one
+        return (dtype.name in C_TYPES or dtype.name in HALF) and (extremum or dtype != dtypes.bool_)
     if not printable(node) or node.op.name == "cast":
         return printable(node)
     try:
@@ -46,7 +48,7 @@ class Shared:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        self.sources: list[str] = []
+        self.distinct: list[Kernel] = []
         self.constants: list[Any] = []
         self.kernels: dict[str, str] = {}
         self.numbers = itertools.count()
@@ -63,7 +65,7 @@ class Shared:
         text = re.sub(rf"\b{name.group()}(?=\b|_)", "@", kernel.source)
         old = self.kernels.setdefault(text, name.group())
         if old == name.group():
-            self.sources.append(kernel.source)
+            self.distinct.append(kernel)
             return kernel
         phases = [replace(p, function=old + p.function[len(name.group()) :]) for p in kernel.phases]
         return replace(kernel, phases=tuple(phases))
@@ -139,7 +141,7 @@ class Lowering:
             if isinstance(item, Cluster):
                 for node in item.nodes:
                     for x in node.values:
-                        if source(x)[0] not in item.axes:
+                        if origin(x) not in item.axes:
                             mark(x)
             elif item.op not in VIEWS and item.op is not shape.unstack:
                 for x in item.values:
@@ -219,7 +221,7 @@ class Lowering:
         inputs: dict[Value, Ref] = {}
         for node in cluster.nodes:
             for x in node.values:
-                if source(x)[0] not in cluster.axes:
+                if origin(x) not in cluster.axes:
                     inputs[x] = self.ref(x)
         kernel = nest(self.shared.name(), cluster, inputs, outputs, self.threads)
         text = " ".join(n.op.name for n in cluster.nodes)
@@ -228,7 +230,7 @@ class Lowering:
 
     def node(self, node: Node) -> None:
         """Launch an operation that is not part of a nest."""
-        if isinstance(node.op, ScanCall) and self.scan(node):
+        if isinstance(node.op, ScanCall) and scan(self, node):
             return
         move = movement.MOVEMENT.get(node.op.name)
         if move is not None:
@@ -243,52 +245,6 @@ class Lowering:
         operands = [self.ref(x) if type(x) is Value else x for x in node.operands]
         results = [self.target(y) for y in node.results]
         self.items.append(HostCall(node, operands, results, f"{node.op.name} by NumPy"))
-
-    def scan(self, node: Node) -> bool:
-        """A loop whose steps are launches; False if NumPy is needed in it."""
-        call = node.op
-        loop = Loop(call.length, call.reverse, [], [], [], f"scan of {call.length} steps")
-        pairs = zip(node.operands, call.body.inputs, strict=True)
-        outer = [self.ref(x) if type(x) is Value else self.number(x, v) for x, v in pairs]
-        consts, starts, xs = call.split(outer)
-        inner = [*consts]
-        carries = []
-        for start, v in zip(starts, call.body.outputs):
-            carry = Carry(self.shared, self.dense(start), v)
-            carries.append(carry)
-            inner.append(carry.current)
-        for x in xs:
-            slide = Slide(self.shared, x)
-            loop.slides.append(slide)
-            inner.append(slide.ref)
-        stacked: dict[Value, Slide] = {}
-        outs: list[Ref] = []
-        for y, v in zip(node.results[call.carry :], call.body.outputs[call.carry :], strict=True):
-            slide = Slide(self.shared, self.target(y))
-            loop.slides.append(slide)
-            outs.append(slide.ref)
-            if type(v) is Value:
-                stacked.setdefault(v, slide)
-        made = {y for n in call.body.nodes for y in n.results}
-        for carry, v in zip(carries, call.body.outputs):
-            # A carry that is stacked as well is read in the next step from where it was stacked.
-            carry.slide = stacked.pop(v, None) if v in made else None
-            loop.carries.append(carry)
-            outs = [carry.next if carry.slide is not None and ref is carry.slide.ref else ref for ref in outs]
-        constants = len(self.shared.constants)
-        body = Lowering(call.body, inner, [*(c.next for c in carries), *outs], self.shared)
-        if any(isinstance(item, HostCall) for item in body.items):
-            del self.shared.constants[constants:]
-            return False
-        loop.items = body.items
-        self.items.append(loop)
-        for y, carry in zip(node.results, carries):
-            result = carry.result(call.length, call.reverse)
-            if y in self.direct:
-                self.copy(result, self.target(y), "copy to the result")
-            else:
-                self.refs[y] = result
-        return True
 
     def number(self, x: Any, like: Value) -> Ref:
         """A Python number among the operands of a call, as an array."""
@@ -325,6 +281,10 @@ GENERATORS: dict[str, Callable[[Lowering, Node], Generated | None]] = {
     "put": gather.put,
     "put_add": gather.put,
     "wrap_index": gather.wrap_index,
+    "argmax": along.arg_extremum,
+    "argmin": along.arg_extremum,
+    "cumulative_sum": along.cumulative,
+    "cumulative_prod": along.cumulative,
     "random_bits": random.random_bits,
     "derive_key": random.derive_key,
 }

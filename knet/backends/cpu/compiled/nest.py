@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from ....compiler.fuse import Axes, Cluster, source
+from ....compiler.fuse import Axes, Cluster, origin
 from ....compiler.graph import Node, Value
 from ....compiler.layout import Ref, dense_strides
-from ....compiler.scalar import c_type, compute_dtype, expression, literal, register_type
+from ....compiler.scalar import arithmetic, c_type, expression, literal, loaded, number, register_type, rounded, stored
 from ....core import dtypes
 from ....core.aval import size_of
-from ....core.ops import reduce
 from . import scalar
 from .kernel import Kernel, Phase
 
@@ -29,6 +28,8 @@ _CHEAP = {
     "not_equal", "less", "less_equal", "greater", "greater_equal", "maximum", "minimum", "abs", "logical_and",
     "logical_or", "logical_not",
 }  # fmt: skip
+
+_SUMS = {"reduce_sum": ("0", "+"), "reduce_prod": ("1", "*")}  # their starts and operators
 
 
 class Access:
@@ -193,7 +194,7 @@ class Nest:
         for v in self.across:
             offset, n = self.part_offsets[v], max(1, v.size)
             i = list(self.outputs).index(v)
-            kind = c_type(v.dtype)
+            kind = _accumulator(v)
             start = _start(v)
             clear.append(
                 f"    {kind} *p{i} = ({kind} *)(shared + {offset} + lo * {self.part_stride});\n"
@@ -207,7 +208,7 @@ class Nest:
                 f"        {kind} s = p{i}[i];\n"
                 f"        for (int t = 1; t < threads; t++) {{ {kind} v = p{i}[i + t * ({self.part_stride} / "
                 f"(long)sizeof({kind}))]; {_accumulate(v, 's', 'v')} }}\n"
-                f"        y{i}[i] = s;\n    }}"
+                f"        y{i}[i] = {stored('s', v.dtype)};\n    }}"
             )
         return (
             f"static void {self.name}_clear({signature}) {{\n" + "\n".join(clear) + "\n}\n",
@@ -245,9 +246,9 @@ class Nest:
         self.part_offsets, self.part_stride = {}, 0
         for v in self.across:
             self.part_offsets[v] = self.part_stride
-            self.part_stride += -(-max(1, v.size) * v.dtype.itemsize // 64) * 64
+            self.part_stride += -(-max(1, v.size) * arithmetic(v.dtype).itemsize // 64) * 64
         for v in self.across:
-            kind = c_type(v.dtype)
+            kind = _accumulator(v)
             access = self.partials[v]
             self.line(
                 f"{kind} *{access.pointer} = ({kind} *)(shared + {self.part_offsets[v]} + thread * {self.part_stride});"
@@ -268,7 +269,7 @@ class Nest:
         for node in cluster.nodes:
             at = 0
             for x in node.values:
-                s = source(x)[0]
+                s = origin(x)
                 if s in cluster.reduced:
                     at = max(at, self.pass_of[s] + 1)
                 elif s in self.pass_of:
@@ -282,7 +283,7 @@ class Nest:
             if self.is_grid(y) and y not in cluster.reduced:
                 continue
             for x in node.values:
-                s = source(x)[0]
+                s = origin(x)
                 if s in cluster.axes and not self.is_grid(s):
                     uses.setdefault(s, set()).add(self.pass_of[y])
         for node in cluster.nodes:
@@ -290,7 +291,7 @@ class Nest:
             later = {p for p in uses.get(y, ()) if p > self.pass_of[y]}
             if later and y not in self.writes and not self.cheap(y):
                 self.stash[y] = _Stash(f"keep{len(self.stash)}", self.own_bytes)
-                self.own_bytes += -(-inner_size * y.dtype.itemsize // 64) * 64
+                self.own_bytes += -(-inner_size * arithmetic(y.dtype).itemsize // 64) * 64
 
     def cheap(self, value: Value) -> bool:
         """Whether computing a full value again costs less than keeping it."""
@@ -298,7 +299,7 @@ class Nest:
         assert node is not None
         if node.op.name not in _CHEAP:
             return False
-        sources = [source(x)[0] for x in node.values]
+        sources = [origin(x) for x in node.values]
         return all(
             s not in self.cluster.axes or self.is_grid(s) or s in self.writes or s in self.stash or self.cheap(s)
             for s in sources
@@ -355,7 +356,7 @@ class Nest:
             text = self.at(access, outer)
             if text not in seen:
                 seen[text] = f"h{len(seen)}"
-                self.line(f"const {register_type(access.dtype)} {seen[text]} = {text};")
+                self.line(f"const {register_type(access.dtype)} {seen[text]} = {loaded(text, access.dtype)};")
             known[node, i] = seen[text]
 
     def number(self, value: Value) -> int:
@@ -365,7 +366,7 @@ class Nest:
     def accumulator(self, value: Value) -> None:
         """Declare the local accumulator of a reduction."""
         k = self.number(value)
-        self.line(f"{c_type(value.dtype)} s{k} = {_start(value)};")
+        self.line(f"{_accumulator(value)} s{k} = {_start(value)};")
         if _tracks_nan(value):
             self.line(f"int n{k} = 0;")
 
@@ -373,7 +374,7 @@ class Nest:
         """Statement that adds a local accumulator to a partial result."""
         k = self.number(value)
         nan = f" if (n{k}) s{k} = {_nan(value)};" if _tracks_nan(value) else ""
-        return f"{{{nan} {c_type(value.dtype)} v = {total}; {_accumulate(value, target, 'v')} }}"
+        return f"{{{nan} {_accumulator(value)} v = {total}; {_accumulate(value, target, 'v')} }}"
 
     def statements(self, nodes: Sequence[Node], loops: Sequence[Loop], known: dict[Any, str]) -> None:
         """Compute nodes at one point; write outputs, add to reductions."""
@@ -384,7 +385,7 @@ class Nest:
                 x = self.operand(node, 0, loops, names, known)
                 if y in self.partials and self.partials[y] and loops[-1].step(self.partials[y]):
                     part = self.at(self.partials[y], loops)
-                    self.line(f"{{ const {c_type(y.dtype)} v = {x}; {_accumulate(y, part, 'v')} }}")
+                    self.line(f"{{ const {_accumulator(y)} v = {x}; {_accumulate(y, part, 'v')} }}")
                 else:
                     self.add_to(y, x)
                 continue
@@ -397,8 +398,8 @@ class Nest:
         """Statement of a reduction's turn with a local accumulator."""
         k = self.number(value)
         name = value.node.op.name  # type: ignore[union-attr]
-        if name == "reduce_sum":
-            self.line(f"s{k} += {x};")
+        if name in _SUMS:
+            self.line(f"s{k} {_SUMS[name][1]}= {x};")
             return
         sign = ">" if name == "reduce_max" else "<"
         self.line(f"s{k} = {x} {sign} s{k} ? {x} : s{k};")
@@ -412,9 +413,10 @@ class Nest:
         y = node.results[0]
         texts = [self.operand(node, i, loops, names, known) for i in range(len(node.operands))]
         names[y] = f"v{self.cluster.nodes.index(node)}"
-        self.line(f"const {register_type(y.dtype)} {names[y]} = {expression(node, texts, scalar.expression)};")
+        text = rounded(expression(node, texts, scalar.expression), y.dtype)
+        self.line(f"const {register_type(y.dtype)} {names[y]} = {text};")
         if y in self.writes:
-            self.late.append(f"{self.at(self.writes[y], loops)} = {names[y]};")
+            self.late.append(f"{self.at(self.writes[y], loops)} = {stored(names[y], y.dtype)};")
         if y in self.stash:
             self.late.append(f"{self.kept(y)} = {names[y]};")
 
@@ -422,20 +424,19 @@ class Nest:
         """C text of an operand at the current point."""
         x = node.operands[i]
         if type(x) is not Value:
-            dtype = dtypes.bool_ if i in node.op.free else compute_dtype(node)
-            return literal(x, dtype)
+            return number(node, i)
         if (node, i) in known:
             return known[node, i]
         if (node, i) in self.reads:
-            return self.at(self.reads[node, i], loops)
-        value = source(x)[0]
+            return loaded(self.at(self.reads[node, i], loops), x.dtype)
+        value = origin(x)
         if value in names:
             return names[value]
         if value in known:
             return known[value]
         # Of an earlier pass: written, kept, or computed again.
         if value in self.writes:
-            return self.at(self.writes[value], loops)
+            return loaded(self.at(self.writes[value], loops), value.dtype)
         if value in self.stash:
             return self.kept(value)
         assert value.node is not None
@@ -455,7 +456,7 @@ class Nest:
     def in_passes(self) -> None:
         """A grid point after the other, each in passes over the inner loops."""
         for v, kept in self.stash.items():
-            kind = c_type(v.dtype)
+            kind = _accumulator(v)
             self.line(f"{kind} *{kept.pointer} = ({kind} *)(own + {kept.offset});")
         self.unit_loop()
         for loop in self.grid[1:]:
@@ -477,9 +478,10 @@ class Nest:
         y = node.results[0]
         texts = [self.operand(node, i, self.grid, {}, known) for i in range(len(node.operands))]
         known[y] = f"g{self.cluster.nodes.index(node)}"
-        self.line(f"const {register_type(y.dtype)} {known[y]} = {expression(node, texts, scalar.expression)};")
+        text = rounded(expression(node, texts, scalar.expression), y.dtype)
+        self.line(f"const {register_type(y.dtype)} {known[y]} = {text};")
         if y in self.writes:
-            self.line(f"{self.at(self.writes[y], self.grid)} = {known[y]};")
+            self.line(f"{self.at(self.writes[y], self.grid)} = {stored(known[y], y.dtype)};")
 
     def one_pass(self, nodes: Sequence[Node], known: dict[Any, str]) -> None:
         """The inner loops once, for the full values and reductions of one pass."""
@@ -487,7 +489,7 @@ class Nest:
         local = [v for v in reductions if v not in self.partials or not self.inner[-1].step(self.partials[v])]
         own = [v for v in local if v not in self.partials]
         for v in own:
-            self.line(f"{c_type(v.dtype)} t{self.number(v)} = {_start(v)};")
+            self.line(f"{_accumulator(v)} t{self.number(v)} = {_start(v)};")
         for loop in self.inner[:-1]:
             self.open(loop)
         loops = [*self.grid, *self.inner]
@@ -511,8 +513,10 @@ class Nest:
             self.close()
         for v in own:
             known[v] = f"t{self.number(v)}"
+            if rounded(known[v], v.dtype) != known[v]:
+                self.line(f"{known[v]} = {rounded(known[v], v.dtype)};")
             if v in self.writes:
-                self.line(f"{self.at(self.writes[v], self.grid)} = {known[v]};")
+                self.line(f"{self.at(self.writes[v], self.grid)} = {stored(known[v], v.dtype)};")
 
 
 class _Stash:
@@ -524,19 +528,24 @@ class _Stash:
 
 
 def _tracks_nan(value: Value) -> bool:
-    return value.node.op is not reduce.reduce_sum and value.dtype.kind == "f"  # type: ignore[union-attr]
+    return value.node.op.name not in _SUMS and arithmetic(value.dtype).kind == "f"  # type: ignore[union-attr]
 
 
 def _nan(value: Value) -> str:
-    return literal(float("nan"), value.dtype)
+    return literal(float("nan"), arithmetic(value.dtype))
+
+
+def _accumulator(value: Value) -> str:
+    """C type of a reduction's sum."""
+    return c_type(arithmetic(value.dtype))
 
 
 def _start(value: Value) -> str:
     name = value.node.op.name  # type: ignore[union-attr]
-    if name == "reduce_sum":
-        return "0"
-    if value.dtype.kind == "f":
-        return literal(float("-inf") if name == "reduce_max" else float("inf"), value.dtype)
+    if name in _SUMS:
+        return _SUMS[name][0]
+    if arithmetic(value.dtype).kind == "f":
+        return literal(float("-inf") if name == "reduce_max" else float("inf"), arithmetic(value.dtype))
     if value.dtype == dtypes.bool_:
         return "0" if name == "reduce_max" else "1"
     info = np.iinfo(value.dtype)
@@ -544,15 +553,15 @@ def _start(value: Value) -> str:
 
 
 def _clause(value: Value, name: str) -> str:
-    kind = {"reduce_sum": "+", "reduce_max": "max", "reduce_min": "min"}[value.node.op.name]  # type: ignore[union-attr]
+    kind = {"reduce_sum": "+", "reduce_prod": "*", "reduce_max": "max", "reduce_min": "min"}[value.node.op.name]  # type: ignore[union-attr]
     nan = f" reduction(|:n{name[1:]})" if _tracks_nan(value) else ""
     return f" reduction({kind}:{name}){nan}"
 
 
 def _accumulate(value: Value, target: str, x: str) -> str:
     name = value.node.op.name  # type: ignore[union-attr]
-    if name == "reduce_sum":
-        return f"{target} += {x};"
+    if name in _SUMS:
+        return f"{target} {_SUMS[name][1]}= {x};"
     sign = ">" if name == "reduce_max" else "<"
     return f"{target} = {x} {sign} {target} || {x} != {x} ? {x} : {target};"
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from ....core.primitive import Primitive
 from . import status, toolchain
 from .donate import share
 from .emit import Places, text_of
-from .items import Group, HostCall, Item
+from .items import Begin, End, Group, HostCall, Item, Step
 from .loops import Loop
 from .lower import Lowering, Shared
 from .schedule import Plan, schedule
-from .team import Program, default_threads
+from .team import Program, default_threads, prepare
 
 
 def compile_graph(graph: Graph, device: Any, donated: tuple[int, ...]) -> Compiled | None:
@@ -51,11 +51,21 @@ def _holds_empty(graph: Graph) -> bool:
     return any(x.size == 0 for x in values) or any(map(_holds_empty, bodies))
 
 
+class Timing(NamedTuple):
+    """What a group of calls computes, its seconds, floating-point operations of its products, bytes of its operands."""
+
+    text: str
+    seconds: float
+    flops: float
+    nbytes: int
+
+
 class Compiled:
     """A program of one or more C functions, with operations by NumPy between them."""
 
     def __init__(self, graph: Graph, device: Any, donated: tuple[int, ...]) -> None:
         self.device = device
+        prepare()
         threads = default_threads()
         lowering = _lowered(graph, threads)
         if threads > 1 and sum(map(_work, lowering.items)) < _ALONE:  # a team costs more than it saves
@@ -70,13 +80,16 @@ class Compiled:
         if self.status is not None:
             self.constants.append(self.status)
         self.outputs = [(y.shape, y.dtype) for y in graph.outputs]
+        # Shape and dtype of each result, and the input whose memory it may take, or -1.
+        self.results = [(y.shape, y.dtype, self.shares.get(j, -1)) for j, y in enumerate(graph.outputs)]
         self.inputs = len(graph.inputs)
         self.peak_bytes = self.plan.workspace
         self.kernels = tuple(_texts(lowering.items))
         self.places = Places(self.inputs, len(self.constants), len(graph.outputs))
-        self.source, segments = text_of(self.plan, lowering.shared, self.places)
+        texts, segments = text_of(self.plan, lowering.shared, self.places)
+        self.source = "\n".join(texts)
         made = any(isinstance(s, str) for s in segments)
-        library: Any = toolchain.build(self.source, "program") if made else None
+        library: Any = toolchain.build(texts, "program") if made else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
         self.workspace = np.empty(self.plan.workspace + 64, np.uint8) if host else None
@@ -87,37 +100,36 @@ class Compiled:
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
         buffers = [x._buffer for x in arrays]
-        for i, b in enumerate(buffers):
-            if type(b) is not np.ndarray:
-                buffers[i] = np.asarray(b)
-            elif not b.flags.carray and not (b.flags.c_contiguous and b.flags.aligned):
-                buffers[i] = np.array(b, order="C")
-        b = None  # a reference too many
-        results = [np.empty(shape, dtype) for shape, dtype in self.outputs]
-        for j, i in self.shares.items():
-            # Nobody but the list and the donated array may hold the memory: no view, no one else who was given it.
-            if _references(buffers, i) <= _OWN + 1 and buffers[i].flags.owndata and buffers[i].flags.writeable:
-                results[j] = buffers[i]
-        buffers += self.constants
-        buffers += results
+        results = []
+        for shape, dtype, i in self.results:
+            if i >= 0:
+                b = buffers[i]
+                # Nobody else may hold the memory.
+                if type(b) is np.ndarray and sys.getrefcount(b) <= _OURS and b.flags.owndata and b.flags.carray:
+                    results.append(b)
+                    continue
+            results.append(np.empty(shape, dtype))
+        every = [*buffers, *self.constants, *results]
+        if self.single is not None and self.single(every):
+            return [DeviceArray(y, self.device) for y in results]
+        every[: self.inputs] = [np.require(b, requirements=["C", "A"]) for b in buffers]
         if self.single is not None:
-            self.single(buffers)
+            self.single(every)
         else:
             with self.lock:
-                self._run_pieces(buffers)
-        device = self.device
-        return [DeviceArray(y if y.ndim else y[()], device) for y in results]
+                self._run_pieces(every)
+        return [DeviceArray(y, self.device) for y in results]
 
-    def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[tuple[str, float]]:
-        """(what it computes, median seconds) of each group of calls, with a barrier before and after each.
+    def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[Timing]:
+        """Time of each group of calls, the median of ``repeats`` runs, with a barrier before and after each.
 
         Nothing is donated. Operations by NumPy are not measured.
         """
         places = Places(self.inputs, len(self.constants), len(self.outputs) + 1)
-        source, segments = text_of(self.plan, self.shared, places, timed=True)
-        library = toolchain.build(source, "profile")
+        texts, segments = text_of(self.plan, self.shared, places, timed=True)
+        library = toolchain.build(texts, "profile")
         seconds = np.zeros((repeats, len(self.plan.steps)))
-        buffers = [np.ascontiguousarray(x._buffer) for x in arrays] + self.constants
+        buffers = [np.asarray(x._buffer, order="C") for x in arrays] + self.constants
         buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
         workspace = np.empty(self.plan.workspace + 64, np.uint8)
         workspace = workspace[-workspace.ctypes.data % 64 :]
@@ -127,8 +139,7 @@ class Compiled:
                     Program(library, segment, self.threads)([*buffers, row, workspace])
                 else:
                     self._on_host(segment, [*buffers, workspace])
-        texts = [" + ".join(c.launch.text for c in s.calls) if isinstance(s, Group) else "" for s in self.plan.steps]
-        return [(text, t) for text, t in zip(texts, np.median(seconds, 0).tolist()) if text]
+        return _timings(self.plan.steps, np.median(seconds, 0).tolist())
 
     def _run_pieces(self, buffers: list[Any]) -> None:
         """Pieces of C and operations of NumPy in turn."""
@@ -170,15 +181,44 @@ class Compiled:
         return np.lib.stride_tricks.as_strided(flat[ref.offset :], ref.shape, strides)
 
 
+def _timings(steps: Sequence[Step], seconds: Sequence[float]) -> list[Timing]:
+    """A row for each group; a launch counts where it takes longest."""
+    times = 1
+    most: dict[int, int] = {}
+    repeats: dict[int, int] = {}
+    for i, step in enumerate(steps):
+        if isinstance(step, End):
+            times //= step.loop.length
+        elif isinstance(step, Begin):
+            times *= step.loop.length
+        elif isinstance(step, Group):
+            repeats[i] = times
+            for call in step.calls:
+                before = most.get(id(call.launch), i)
+                most[id(call.launch)] = i if seconds[i] >= seconds[before] else before
+    rows = []
+    for i, times in repeats.items():
+        calls = steps[i].calls  # type: ignore[union-attr]
+        launches = {id(c.launch): c.launch for c in calls if most[id(c.launch)] == i}.values()
+        text = " + ".join(dict.fromkeys(c.launch.text for c in calls))
+        flops = sum(launch.flops for launch in launches) * times
+        nbytes = sum(ref.size * ref.dtype.itemsize for launch in launches for ref in launch.operands) * times
+        rows.append(Timing(text, seconds[i], flops, nbytes))
+    return rows
+
+
 _ALONE = 1 << 16  # operations
 
 
-def _references(buffers: list[Any], i: int) -> int:
-    """References to an item of a list, as Python counts them."""
-    return sys.getrefcount(buffers[i])
+def _references() -> int:
+    """References to an array held by its handle, by the list of a call and by a name, as this Python counts them."""
+    buffers = [np.empty(0)]
+    handle = (buffers[0],)
+    b = buffers[0]
+    return sys.getrefcount(b) if handle else 0
 
 
-_OWN = _references([np.empty(0)], 0)  # of an item that nobody else holds
+_OURS = _references()
 
 
 def _lowered(graph: Graph, threads: int) -> Lowering:

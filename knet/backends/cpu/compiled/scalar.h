@@ -61,9 +61,9 @@ KNET_INLINE double knet_double(int64_t i) {
     KNET_C2(name) KNET_INLINE float knet_##name##_f32(float x, float y) { return __builtin_##name##f(x, y); }
 
 KNET_C1(exp) KNET_C1(exp2) KNET_C1(expm1) KNET_C1(log) KNET_C1(log1p) KNET_C1(log2) KNET_C1(log10) KNET_C1(tanh)
-KNET_C1(erf) KNET_C1(sin) KNET_C1(cos) KNET_C2(pow)
+KNET_C1(erf) KNET_C1(erfc) KNET_C1(sin) KNET_C1(cos) KNET_C2(pow)
 KNET_C1F(tan) KNET_C1F(asin) KNET_C1F(acos) KNET_C1F(atan) KNET_C1F(sinh) KNET_C1F(cosh) KNET_C1F(asinh)
-KNET_C1F(acosh) KNET_C1F(atanh) KNET_C1F(erfc) KNET_C1F(lgamma) KNET_C1F(cbrt) KNET_C2F(atan2) KNET_C2F(hypot)
+KNET_C1F(acosh) KNET_C1F(atanh) KNET_C1F(lgamma) KNET_C1F(cbrt) KNET_C2F(atan2) KNET_C2F(hypot)
 KNET_C2F(nextafter) KNET_C2F(fmod)
 /* single instructions */
 KNET_C1F(fabs) KNET_C1F(sqrt) KNET_C1F(rint) KNET_C1F(floor) KNET_C1F(ceil) KNET_C1F(trunc) KNET_C2F(copysign)
@@ -99,19 +99,23 @@ KNET_INLINE int32_t knet_exp_split(float x, float *r) {
     return knet_bits_f32(shifted) - knet_bits_f32(KNET_ROUND);
 }
 
+/* e^r - 1 for |r| <= log(2) / 2, right beside 1. */
+KNET_INLINE float knet_exp_near_0(float r) {
+    float p = 0.00139411923f;
+    p = p * r + 0.00836883206f;
+    p = p * r + 0.041666396f;
+    p = p * r + 0.166665196f;
+    p = p * r + 0.5f;
+    return p * (r * r) + r;
+}
+
 /* e^x: 1.0 ulp. */
 KNET_INLINE float knet_exp_f32(float x) {
     float r;
     x = x > 89.0f ? 89.0f : x; /* beyond, it overflows or vanishes; comparisons let NaN pass */
     x = x < -104.0f ? -104.0f : x;
     int32_t n = knet_exp_split(x, &r);
-    float p = 0.00139411923f;
-    p = p * r + 0.00836883206f;
-    p = p * r + 0.041666396f;
-    p = p * r + 0.166665196f;
-    p = p * r + 0.5f;
-    p = p * (r * r) + r;
-    return knet_scale(p + 1.0f, n);
+    return knet_scale(knet_exp_near_0(r) + 1.0f, n);
 }
 
 /* 2^x: 0.9 ulp. */
@@ -218,16 +222,20 @@ KNET_INLINE float knet_log1p_f32(float x) {
 
 /* --- error function ------------------------------------------------------------------------------------------------ */
 
-/* 1.1 ulp: x + x P(x^2) below 0.95, then 1 - e^(-x Q(x)). */
-KNET_INLINE float knet_erf_f32(float x) {
-    float a = __builtin_fabsf(x), z = a * a;
+/* erf(x) / x - 1 from z = x^2 < 0.9. */
+KNET_INLINE float knet_erf_near_0(float z) {
     float p = 7.98845067e-05f;
     p = p * z - 0.000804759795f;
     p = p * z + 0.00519221229f;
     p = p * z - 0.0268556643f;
     p = p * z + 0.112836249f;
     p = p * z - 0.376126289f;
-    p = p * z + 0.128379166f;
+    return p * z + 0.128379166f;
+}
+
+/* 1.1 ulp: x + x P(x^2) below 0.95, then 1 - e^(-x Q(x)). */
+KNET_INLINE float knet_erf_f32(float x) {
+    float a = __builtin_fabsf(x);
     float b = a > 4.0f ? 4.0f : a, q = -2.31978697e-06f;
     q = q * b + 3.69534318e-05f;
     q = q * b - 0.000234366089f;
@@ -238,7 +246,30 @@ KNET_INLINE float knet_erf_f32(float x) {
     q = q * b + 0.636145592f;
     q = q * b + 1.12845576f;
     float large = __builtin_copysignf(1.0f - knet_exp_f32(-b * q), x);
-    return a < 0.95f ? x * p + x : large;
+    return a < 0.95f ? x * knet_erf_near_0(x * x) + x : large;
+}
+
+/* 3.2 ulp: e^(-x^2) P(t) / (1 + 2 x), t = (x - 2) / (x + 2). x^2 in two parts, as its error counts in the exponent. */
+KNET_INLINE float knet_erfc_f32(float x) {
+    float a = __builtin_fabsf(x), e;
+    a = a > 10.3f ? 10.3f : a; /* from 10.06 on it vanishes */
+    float t = (a - 2.0f) / (a + 2.0f);
+    float p = -0.00040232824f;
+    p = p * t - 0.0012341746f;
+    p = p * t + 0.0013136534f;
+    p = p * t + 0.008637144f;
+    p = p * t - 0.0080585f;
+    p = p * t - 0.054206688f;
+    p = p * t + 0.16405475f;
+    p = p * t - 0.16603102f;
+    p = p * t - 0.09276392f;
+    p = p * t + 1.2769784f;
+    float high = knet_float(knet_bits_f32(a) & (int32_t)0xfffff000), low = (a - high) * (a + high);
+    int32_t n = knet_exp_split(-(high * high), &e);
+    float d = a + a + 1.0f, rest = (d - 1.0f) - (a + a), y = p * knet_exp_near_0(e - low) + p;
+    y = knet_scale((y + y * (rest / d)) / d, n);
+    y = a < 0.5f ? 1.0f - (a * knet_erf_near_0(a * a) + a) : y;
+    return x < 0.0f ? 2.0f - y : y;
 }
 
 /* --- sine and cosine ----------------------------------------------------------------------------------------------- */

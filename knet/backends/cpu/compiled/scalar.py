@@ -27,11 +27,11 @@ _INTEGERS = tuple(name for name in CTYPES if "int" in name)
 
 # Functions without a branch and without a call for float32, which loops turn into vector instructions.
 VECTOR = frozenset(
-    "exp exp2 expm1 log log1p log2 log10 tanh erf sin cos pow sqrt fabs rint floor ceil trunc copysign fmax fmin "
+    "exp exp2 expm1 log log1p log2 log10 tanh erf erfc sin cos pow sqrt fabs rint floor ceil trunc copysign fmax fmin "
     "isinf isfinite signbit".split()
 )
 _LIBRARY = (
-    "tan asin acos atan atan2 sinh cosh asinh acosh atanh erfc lgamma cbrt hypot nextafter fmod remainder floor_divide"
+    "tan asin acos atan atan2 sinh cosh asinh acosh atanh lgamma cbrt hypot nextafter fmod remainder floor_divide"
 ).split()
 _OF_INTEGERS = (
     "add subtract multiply negative signbit fabs fmax fmin left_shift right_shift fmod remainder floor_divide pow"

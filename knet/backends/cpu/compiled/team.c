@@ -240,6 +240,9 @@ int knet_call(knet_program program, int threads, size_t workspace, const char *l
         void *type;
         memcpy(&type, items[i] + layout.type, sizeof type);
         if (type != layout.array_type) return -3;
+        int flags; /* after data, ndim, shape, strides, base and dtype; bit 0 says C-contiguous, bit 8 aligned */
+        memcpy(&flags, items[i] + layout.array_data + 6 * sizeof(void *), sizeof flags);
+        if ((flags & 0x101) != 0x101) return -3;
         memcpy(&buffers[i], items[i] + layout.array_data, sizeof buffers[i]);
     }
     return with_workspace(program, threads, buffers, n, workspace);

@@ -13,6 +13,7 @@ import functools
 import math
 import os
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +54,21 @@ class Program:
         self.threads = threads
         self.workspace = workspace
 
-    def __call__(self, arrays: list[np.ndarray]) -> None:
+    def __call__(self, arrays: list[np.ndarray]) -> bool:
+        """Run on arrays in row-major order. False if one is not (NumPy's scalars are none): then nothing was run."""
         if self._fast is not None:
             code = self._fast(self._address, self.threads, self.workspace, arrays)
             if code == 0:
-                return
+                return True
             if code != SLOW_WAY:
                 raise self._error(code)
+        if not all(isinstance(x, np.ndarray) and x.flags.c_contiguous and x.flags.aligned for x in arrays):
+            return False
         pointers = (ctypes.c_void_p * len(arrays))(*[np.asarray(x).ctypes.data for x in arrays])
         code = runtime().knet_run(self._address, self.threads, self.workspace, len(arrays), pointers)
         if code:
             raise self._error(code)
+        return True
 
     def _error(self, code: int) -> Exception:
         if code == NO_MEMORY:
@@ -75,7 +80,7 @@ class Program:
 def runtime() -> ctypes.CDLL:
     """The library of team.c, ready to run programs.
 
-    The first call ever on a machine compiles it. Who has other work to do first may call this in a thread beside it.
+    The first call ever on a machine compiles it, see :func:`prepare`.
     """
     library = toolchain.build(_SOURCE.read_text(), "team")
     library.knet_configure.argtypes = (ctypes.c_double, ctypes.c_long, ctypes.c_void_p)
@@ -85,6 +90,17 @@ def runtime() -> ctypes.CDLL:
     library.knet_release.argtypes, library.knet_release.restype = (), None
     library.knet_configure(_spin(), object.__basicsize__, id(np.ndarray))
     return library
+
+
+@functools.cache
+def prepare() -> None:
+    """Compile the library of team.c in a thread, beside other work. Errors come from :func:`runtime` again."""
+
+    def compile_it() -> None:
+        with contextlib.suppress(Exception):
+            toolchain.build(_SOURCE.read_text(), "team")
+
+    threading.Thread(target=compile_it, name="knet team.c", daemon=True).start()
 
 
 def release() -> None:
@@ -109,6 +125,10 @@ def _layout_is_known() -> bool:
     if at(id(objects) + header) != len(objects):
         return False
     items = at(id(objects) + header + word) or 0
+    # An array's data, ndim (a word with its padding), shape, strides, base, dtype, flags: NumPy's public struct.
+    flags = [ctypes.c_int.from_address(id(x) + header + 6 * word).value for x in (array, array[::2])]
+    if [f & 1 for f in flags] != [1, 0]:
+        return False
     return all(
         (at(items + i * word), at(id(x) + header - word), at(id(x) + header)) == (id(x), id(type(x)), x.ctypes.data)
         for i, x in enumerate(objects)
