@@ -50,8 +50,11 @@ class Adversary:
     def install(self, monkeypatch: Any) -> Adversary:
         """Run all programs this way from now on."""
 
-        def call(program: Any, arrays: list[Any]) -> None:
-            self.run(program, arrays)
+        def call(program: Any, arrays: list[Any]) -> bool:
+            suits = all(type(a) is np.ndarray and a.flags.c_contiguous and a.flags.aligned for a in arrays)
+            if suits:
+                self.run(program, arrays)
+            return suits
 
         monkeypatch.setattr("knet.backends.cpu.compiled.team.Program.__call__", call)
         return self

@@ -27,6 +27,8 @@ def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
     (x,), axis, keepdims = operands, node.params["axis"], node.params["keepdims"]
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:
         return None
+    if all(x.shape[i] == 1 for i in axis):
+        return _reduction(builder, node, operands)
     row = ShapedArray(tuple(1 if i in axis else n for i, n in enumerate(x.shape)), x.dtype)
 
     def add(op: Any, *xs: Any, aval: ShapedArray = row, **params: Any) -> Value:
@@ -42,6 +44,14 @@ def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
     return y if keepdims else add(shape.reshape, y, aval=node.results[0].aval, shape=node.results[0].shape)
 
 
+def _reduction(builder: Builder, node: Node, operands: Any) -> Value | None:
+    """A reduction along axes of size 1 takes nothing together: a view."""
+    (x,), y = operands, node.results[0].aval
+    if x.dtype != y.dtype or any(x.shape[i] != 1 for i in node.params["axis"]):
+        return None
+    return builder.add(shape.reshape, [x], {"shape": y.shape}, [y]).results[0]
+
+
 def _truth(op: Any) -> Callable[[Builder, Node, Any], Value | None]:
     """Any is the maximum of truth values, all the minimum."""
 
@@ -52,6 +62,8 @@ def _truth(op: Any) -> Callable[[Builder, Node, Any], Value | None]:
         if x.dtype != dtypes.bool_:
             aval = ShapedArray(x.shape, dtypes.bool_)
             x = builder.add(elementwise.not_equal, [x, 0], {}, [aval]).results[0]
+        if all(x.shape[i] == 1 for i in node.params["axis"]):
+            return _reduction(builder, node, [x])
         return builder.add(op, [x], node.params, [node.results[0].aval]).results[0]
 
     return rule
@@ -78,5 +90,6 @@ _RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {
     "logsumexp": _logsumexp,
     "reduce_any": _truth(reduce.reduce_max),
     "reduce_all": _truth(reduce.reduce_min),
+    **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min"), _reduction),
     **dict.fromkeys((*_WIDENED, "argmax", "argmin", "cumulative_sum", "cumulative_prod"), _widened),
 }

@@ -104,8 +104,8 @@ class Compiled:
         for shape, dtype, i in self.results:
             if i >= 0:
                 b = buffers[i]
-                # Nobody else may hold the memory: the array, this list, the name b and the call make four references.
-                if type(b) is np.ndarray and sys.getrefcount(b) <= 4 and b.flags.owndata and b.flags.carray:
+                # Nobody else may hold the memory.
+                if type(b) is np.ndarray and sys.getrefcount(b) <= _OURS and b.flags.owndata and b.flags.carray:
                     results.append(b)
                     continue
             results.append(np.empty(shape, dtype))
@@ -208,6 +208,17 @@ def _timings(steps: Sequence[Step], seconds: Sequence[float]) -> list[Timing]:
 
 
 _ALONE = 1 << 16  # operations
+
+
+def _references() -> int:
+    """References to an array held by its handle, by the list of a call and by a name, as this Python counts them."""
+    buffers = [np.empty(0)]
+    handle = (buffers[0],)
+    b = buffers[0]
+    return sys.getrefcount(b) if handle else 0
+
+
+_OURS = _references()
 
 
 def _lowered(graph: Graph, threads: int) -> Lowering:
