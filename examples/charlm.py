@@ -38,7 +38,8 @@ def init(key, vocabulary, hidden):
 
 
 def start(params, streams):
-    return (knp.zeros((streams, params["lstm"]["h"].shape[0])),) * 2
+    shape = streams, params["lstm"]["h"].shape[0]
+    return knp.zeros(shape), knp.zeros(shape)  # two arrays: a step writes the new state in their memory
 
 
 def predict(params, state, x):
