@@ -287,3 +287,11 @@ def test_memory_is_used_again():
 
     plan = schedule(items_of(chain, draw(256, 256)), 2)
     assert plan.workspace < 8 * 256 * 256 * 4  # of forty arrays and their packed copies
+
+
+@pytest.mark.parametrize(("name", "count"), [("mlp", 13), ("lenet", 23)])
+def test_the_kernels_of_a_step_are_counted(name, count):
+    f, args = MODELS[name]
+    found = knet.jit(f).lower(*args).kernels
+    assert len(found) == count, found
+    assert not any("NumPy" in k or "copy" in k for k in found)
