@@ -1043,6 +1043,11 @@ def _matmul(x: Any, w: Any) -> Any:
     return y
 
 
+def _matvec(x: Any, w: Any) -> Any:
+    y = _matmul(np.atleast_2d(x), w if w.ndim == 2 else w[:, None])
+    return y.reshape((*x.shape[:-1], *w.shape[1:]))
+
+
 CONTRACTIONS = [
     Row("matmul", _matmul,
         tuple(case(a, b) for a, b in (((2, 3), (3, 4)), ((1, 1), (1, 1)), ((2, 0), (0, 3)), ((0, 2), (2, 3)),
@@ -1051,6 +1056,13 @@ CONTRACTIONS = [
         "if", (RULE, RULE), 4, scale=_matmul,
         bad=[(case((2, 3), (2, 3)), ShapeError), (case((2, 2, 3), (3, 3, 2)), ShapeError),
              (case((2, 3), Draw((3, 2), REAL, np.dtype("int16"))), DTypeError)]),
+    Row("matvec", _matvec,
+        tuple(case(a, b) for a, b in (((2, 3), (3,)), ((3,), (3, 4)), ((3,), (3,)), ((1, 1), (1,)), ((1,), (1,)),
+                                      ((2, 0), (0,)), ((0,), (0, 3)), ((0,), (0,)), ((0, 2), (2,)))),
+        "if", (RULE, RULE), 4, scale=_matvec,
+        bad=[(case((2, 3), (2,)), ShapeError), (case((2,), (3,)), ShapeError), (case((2, 3), (3, 2)), ShapeError),
+             (case((), (1,)), ShapeError), (case((2, 2, 3), (3,)), ShapeError),
+             (case((2, 3), Draw((3,), REAL, np.dtype("int16"))), DTypeError)]),
 ]  # fmt: skip
 
 

@@ -85,6 +85,14 @@ def transposed_product(s: Simplifier, operands: Any, params: Any, aval: Any) -> 
     return s.make(linalg.matmul, flipped, aval)
 
 
+def product_with_vector(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
+    (x, w), given = operands, [v.shape for v in operands]
+    shapes = [(1, *given[0])[-2:], (*given[1], 1)[:2]]
+    matrices = [s.make(shape.reshape, [v], ShapedArray(n, v.dtype), shape=n) for v, n in zip((x, w), shapes)]
+    y = s.make(linalg.matmul, matrices, ShapedArray((shapes[0][0], shapes[1][1]), aval.dtype))
+    return s.make(shape.reshape, [y], aval, shape=aval.shape)
+
+
 def broadcast_to(s: Simplifier, operands: Any, params: Any, aval: Any) -> Any:
     (x,) = operands
     if x.aval == aval:

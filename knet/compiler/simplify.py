@@ -81,6 +81,7 @@ RULES = (
     Rule("reshape of reshape", ("reshape",), rules.reshape),
     Rule("permute of permute, or of axes of size 1", ("permute",), rules.permute),
     Rule("transposed product of transposed (rounds)", ("permute",), rules.transposed_product),
+    Rule("product with a vector", ("matvec",), rules.product_with_vector),
     Rule("broadcast of broadcast", ("broadcast_to",), rules.broadcast_to),
     Rule("slices' cotangents side by side", ("add",), rules.pieces),
     Rule("reduction of axes of size 1", tuple(op.name for op in rules.REDUCTIONS), rules.of_size_one),

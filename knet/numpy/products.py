@@ -55,16 +55,16 @@ def matmul(x: Any, w: Any, /) -> Array:
         return ops.matmul(x, w)
     if not x.ndim or not w.ndim or x.shape[-1] != w.shape[-2 if w.ndim > 1 else 0]:
         raise errors.matmul(x, w)
-    if x.ndim == 1 or w.ndim == 1:
-        a = shape_ops.expand(x, (0,)) if x.ndim == 1 else x
-        b = shape_ops.expand(w, (1,)) if w.ndim == 1 else w
-        y = matmul(a, b)
-        drop = ((y.ndim - 2,) if x.ndim == 1 else ()) + ((y.ndim - 1,) if w.ndim == 1 else ())
-        return reshape(y, tuple(n for i, n in enumerate(y.shape) if i not in drop))
-    if w.ndim == 2:
+    if x.ndim <= 2 and w.ndim <= 2:
+        return ops.matvec(x, w)
+    if x.ndim == 1:
+        y = ops.matmul(shape_ops.expand(x, (0,)), w)
+        return reshape(y, (*y.shape[:-2], y.shape[-1]))
+    if w.ndim <= 2:
         # One tall product instead of a batch, and one product for w's gradient instead of a batch to add up.
         tall = reshape(x, (size_of(x.shape[:-1]), x.shape[-1]))
-        return reshape(ops.matmul(tall, w), (*x.shape[:-1], w.shape[-1]))
+        y = ops.matmul(tall, w) if w.ndim == 2 else ops.matvec(tall, w)
+        return reshape(y, (*x.shape[:-1], *w.shape[1:]))
     return ops.matmul(x, w)
 
 

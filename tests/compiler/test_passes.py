@@ -66,6 +66,11 @@ FIRES = {
         (lambda x, y: (x @ y.T).T, (M, M), ["permute", "matmul"]),
         (lambda x, y: (x.mT @ y).mT, (knp.ones((2, 3, 4)), knp.ones((2, 3, 5))), ["permute", "matmul"]),
     ],
+    "product with a vector": [
+        (lambda x, v: x @ v, (M, V), ["reshape", "matmul", "reshape"]),
+        (lambda v, x: v @ x, (V, M.T), ["reshape", "matmul", "reshape"]),
+        (lambda v, w: v @ w, (V, V + 1), ["reshape", "reshape", "matmul", "reshape"]),
+    ],
     "broadcast of broadcast": [
         (lambda x: knp.broadcast_to(knp.broadcast_to(x, (2, 3)), (4, 2, 3)), (V,), ["broadcast_to"]),
         (lambda x: knp.broadcast_to(x, (3,)), (V,), []),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -563,6 +564,31 @@ def test_a_batch_of_products_is_one_product():
             y = knet.vmap(knp.matmul, in_axes=axes)(*operands)
         assert y.shape == (5, 2, 4)
         assert counts["matmul"] == 1, f"in_axes={axes}: {counts}"
+
+
+@pytest.mark.parametrize(("left", "right"), [((2, 3), (3,)), ((3,), (3, 2)), ((3,), (3,)), ((2, 3), (3, 2))])
+def test_a_product_of_matrices_or_vectors_is_one_kernel(left, right):
+    x, w = np.arange(math.prod(left)).reshape(left), np.arange(math.prod(right)).reshape(right)
+    a, b = knp.asarray(x), knp.asarray(w)
+    for _ in range(3):  # without a plan, and with one
+        with counted_kernels() as counts:
+            y = a @ b
+        assert counts.total() == 1, counts
+        assert np.array_equal(y, x @ w)
+
+
+def test_a_batch_of_vectors_is_one_product_with_the_matrix():
+    x, v, many = knp.arange(12.0).reshape(3, 4), knp.arange(4.0), knp.arange(20.0).reshape(5, 4)
+    for f, args, want in (
+        (lambda u: x @ u, (many,), many @ x.T),
+        (lambda u: u @ x.T, (many,), many @ x.T),
+        (lambda u: v @ u, (many,), many @ v),
+        (lambda u: u @ v, (knp.stack([x, -x]),), knp.stack([x @ v, -(x @ v)])),
+    ):
+        batched = knet.jit(knet.vmap(f))
+        (product,) = (n for n in batched.lower(*args).graph.nodes if n.op.name == "matmul")
+        assert [len(y.shape) for y in product.values] == [2, 2]  # more axes would be as many small products
+        assert np.array_equal(batched(*args), want) and np.array_equal(knet.vmap(f)(*args), want)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -153,6 +153,48 @@ def matmul(x: Any, w: Any) -> Any:
     return np.matmul(x, w)
 
 
+def _matvec_aval(x: Any, w: Any) -> ShapedArray:
+    if x.dtype != w.dtype:
+        raise errors.unsupported_dtype("matvec", ("x", "w"), (x, w), "operands of one dtype")
+    ranks = len(x.shape), len(w.shape)
+    if ranks not in ((2, 1), (1, 2), (1, 1)) or x.shape[-1] != w.shape[0]:
+        raise errors.matmul(x, w)
+    return ShapedArray((*x.shape[:-1], *w.shape[1:]), x.dtype)
+
+
+def _outer(a: Any, b: Any) -> Any:
+    return matmul(as_column(a), as_row(b)) if a.ndim and b.ndim else a * b
+
+
+def _matvec_batch(primitive: Any, args: Any, batched: Any, size: int) -> Any:
+    (x, w), (rank_x, rank_w) = args, map(batching.rank, args, batched)
+    if not batched[0] and rank_w == 1:
+        # A batch of vectors is a matrix: on the left it makes one product with x.
+        x, w, batched = w, swap_last(x) if rank_x == 2 else x, (True, False)
+        rank_x, rank_w = 1, rank_x
+    matrices = as_row(x) if rank_x == 1 else x, as_column(w) if rank_w == 1 else w
+    y = _matmul_batch(matmul, matrices, batched, size)
+    return shape_ops.reshape(y, shape=(size, *y.shape[1:rank_x], *y.shape[4 - rank_w :]))
+
+
+@primitive(
+    aval=_matvec_aval,
+    vjp=(
+        lambda g, _y, _x, w: matvec(w, g) if w.ndim == 2 else _outer(g, w),
+        lambda g, _y, x, _w: matvec(g, x) if x.ndim == 2 else _outer(x, g),
+    ),
+    jvp=MULTILINEAR(0, 1),
+    batch=_matvec_batch,
+)
+def matvec(x: Any, w: Any) -> Any:
+    """Product of a matrix and a vector, of a vector and a matrix, or of two vectors: a matmul of fewer axes.
+
+    x: [M, K], w: [K]; or [K], [K, N]; or [K], [K], one dtype. Returns [M]; [N]; []. Half types accumulate in float32.
+    Derivatives: outer products, and products with the matrix from the other side. Programs have matmul in its place.
+    """
+    return matmul.body(x, w)
+
+
 # --- linear systems ---------------------------------------------------------------------------------------------------
 
 
