@@ -228,7 +228,7 @@ def _sigmoid(x: Any) -> Any:
 
 
 relu = elementwise(
-    "relu", lambda x: np.maximum(x, x.dtype.type(0)), "x < 0 ? 0 : x", lambda g, y, _x: where(greater(y, 0), g, 0.0),
+    "relu", lambda x: np.maximum(x, x.dtype.type(0)), "x <= 0 ? 0 : x", lambda g, y, _x: where(greater(y, 0), g, 0.0),
     "Rectified linear unit, max(x, 0); the derivative at 0 is 0.", accepts="iuf",
 )  # fmt: skip
 sigmoid = elementwise(
