@@ -29,6 +29,8 @@ _CHEAP = {
     "logical_or", "logical_not",
 }  # fmt: skip
 
+_ROW = 4096  # elements that a loop may put down on the stack for each reduction
+
 _SUMS = {"reduce_sum": ("0", "+"), "reduce_prod": ("1", "*")}  # their starts and operators
 
 
@@ -82,6 +84,7 @@ class Nest:
         self.partials: dict[Value, Access] = {}
         self.lines: list[str] = []
         self.late: list[str] = []
+        self.apart: set[Value] = set()  # reductions whose operands are put down, to be reduced by a loop of their own
         self.depth = 1
         self.loops()
 
@@ -332,20 +335,43 @@ class Nest:
         known: dict[Any, str] = {}
         self.hoisted(loops[:-1] if not unit else [], loop, known)
         local = [v for v in self.across if not loop.step(self.partials[v])]
-        clauses = ""
-        for v in local:
-            self.accumulator(v)
-            clauses += _clause(v, f"s{self.number(v)}")
-        if unit:
-            scale = f" * {self.lead}" if self.lead != 1 else ""
-            self.open(loop, f"lo{scale}", f"hi{scale}", clauses)
-        else:
-            self.open(loop, simd=clauses)
-        self.statements(self.cluster.nodes, loops, known)
-        self.close()
+        scale = f" * {self.lead}" if self.lead != 1 else ""
+        self.along(self.cluster.nodes, loops, known, local, (f"lo{scale}", f"hi{scale}") if unit else None)
         for v in local:
             part = self.at(self.partials[v], loops[:-1])
             self.line(self.fold(v, part, f"s{self.number(v)}"))
+
+    def along(
+        self,
+        nodes: Sequence[Node],
+        loops: Sequence[Loop],
+        known: dict[Any, str],
+        local: Sequence[Value],
+        bounds: tuple[str, str] | None = None,
+    ) -> None:
+        """The innermost loop; ``local`` are the reductions along it.
+
+        A loop that calls functions and adds up as well is no vector loop with GCC 12, and 30 times slower. There, what is
+        to be reduced is put down, and a second loop adds it up.
+        """
+        loop, clauses = loops[-1], ""
+        apart = bounds is None and loop.extent <= _ROW and any(n.op.name not in _CHEAP for n in nodes)
+        for v in local:
+            if apart:
+                self.line(f"{_accumulator(v)} r{self.number(v)}[{loop.extent}];")
+            self.accumulator(v)
+            clauses += _clause(v, f"s{self.number(v)}")
+        start, stop = bounds or ("0", "")
+        self.open(loop, start, stop, "" if apart else clauses)
+        self.apart = set(local) if apart else set()
+        self.statements(nodes, loops, known)
+        self.close()
+        self.apart = set()
+        if apart and local:
+            self.open(loop, simd=clauses)
+            for v in local:
+                self.add_to(v, f"r{self.number(v)}[{loop.variable}]")
+            self.close()
 
     def hoisted(self, outer: Sequence[Loop], loop: Loop, known: dict[Any, str]) -> None:
         """Read what does not change along the innermost loop."""
@@ -386,6 +412,8 @@ class Nest:
                 if y in self.partials and self.partials[y] and loops[-1].step(self.partials[y]):
                     part = self.at(self.partials[y], loops)
                     self.line(f"{{ const {_accumulator(y)} v = {x}; {_accumulate(y, part, 'v')} }}")
+                elif y in self.apart:
+                    self.line(f"r{self.number(y)}[{loops[-1].variable}] = {x};")
                 else:
                     self.add_to(y, x)
                 continue
@@ -497,13 +525,7 @@ class Nest:
         self.line("{")
         self.depth += 1
         self.hoisted(loops[:-1], self.inner[-1], inside)
-        clauses = ""
-        for v in local:
-            self.accumulator(v)
-            clauses += _clause(v, f"s{self.number(v)}")
-        self.open(self.inner[-1], simd=clauses)
-        self.statements(nodes, loops, inside)
-        self.close()
+        self.along(nodes, loops, inside, local)
         for v in local:
             target = f"t{self.number(v)}" if v in own else self.at(self.partials[v], loops[:-1])
             self.line(self.fold(v, target, f"s{self.number(v)}"))
