@@ -12,16 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ....compiler.fuse import Axes, Cluster, origin
+from ....compiler.fuse import Cluster, origin
 from ....compiler.graph import Node, Value
-from ....compiler.layout import Ref, dense_strides
-from ....compiler.scalar import arithmetic, c_type, expression, literal, loaded, number, register_type, rounded, stored
-from ....core import dtypes
+from ....compiler.layout import Ref
+from ....compiler.scalar import arithmetic, c_type, expression, loaded, number, register_type, rounded, stored
 from ....core.aval import size_of
 from . import scalar
 from .kernel import Kernel, Phase
+from .nest_order import Access, Loop, Order
+from .nest_reduce import SUMS, accumulate, accumulator_type, clause, nan, start_of, tracks_nan
 
 _CHEAP = {
     "add", "subtract", "multiply", "negative", "positive", "square", "relu", "where", "cast", "stop_gradient", "equal",
@@ -31,107 +30,9 @@ _CHEAP = {
 
 _ROW = 4096  # elements that a loop may put down on the stack for each reduction
 
-_SUMS = {"reduce_sum": ("0", "+"), "reduce_prod": ("1", "*")}  # their starts and operators
 
-
-class Access:
-    """An array that the nest reads or writes: pointer to its first element, C type, strides by dim."""
-
-    def __init__(self, pointer: str, ref: Ref, axes: Axes) -> None:
-        self.pointer = pointer
-        self.ref = ref
-        self.type = c_type(ref.dtype)
-        self.dtype = ref.dtype
-        self.strides: dict[int, int] = {}
-        for d, step, n in zip(axes, ref.strides, ref.shape, strict=True):
-            if d is not None and n != 1:
-                self.strides[d] = step
-
-
-class Loop:
-    """One loop of the nest: its extent, the dims merged in it (outermost first), its variable."""
-
-    def __init__(self, dims: Sequence[int], extent: int) -> None:
-        self.dims = tuple(dims)
-        self.extent = extent
-        self.variable = ""
-
-    def step(self, access: Access) -> int:
-        """Elements between neighbours: those of the innermost dim."""
-        return access.strides.get(self.dims[-1], 0) if self.dims else 0
-
-
-class Nest:
+class Nest(Order):
     """The printer of one cluster; :func:`nest` makes the kernel."""
-
-    def __init__(
-        self, name: str, cluster: Cluster, inputs: dict[Value, Ref], outputs: dict[Value, Ref], threads: int
-    ) -> None:
-        self.name = name
-        self.cluster = cluster
-        self.threads = threads
-        self.inputs = list(inputs)
-        self.refs = inputs
-        self.outputs = outputs
-        self.pointers = {v: f"a{i}" for i, v in enumerate(self.inputs)}
-        self.reads: dict[tuple[Node, int], Access] = {}
-        for (node, i), axes in cluster.accesses.items():
-            x = node.operands[i]
-            if x in inputs:
-                self.reads[node, i] = Access(self.pointers[x], inputs[x], axes)
-        self.writes = {v: Access(f"y{i}", ref, cluster.axes[v]) for i, (v, ref) in enumerate(outputs.items())}
-        self.across = self._across()  # reductions that run over units too
-        self.partials: dict[Value, Access] = {}
-        self.lines: list[str] = []
-        self.late: list[str] = []
-        self.apart: set[Value] = set()  # reductions whose operands are put down, to be reduced by a loop of their own
-        self.depth = 1
-        self.loops()
-
-    # --- order of the loops -------------------------------------------------------------------------------------------
-
-    def _across(self) -> list[Value]:
-        inner = self.cluster.inner
-        return [v for v, dims in self.cluster.reduced.items() if v in self.outputs and (inner is None or dims != inner)]
-
-    def loops(self) -> None:
-        """Dims in the order of memory, merged where all accesses allow."""
-        cluster = self.cluster
-        inner = cluster.inner or frozenset()
-        for v in self.across:
-            # A partial result has the layout of the dense result.
-            ref = Ref(self.outputs[v].buffer, v.shape, dense_strides(v.shape))
-            self.partials[v] = Access(f"part{list(self.outputs).index(v)}", ref, cluster.axes[v])
-        accesses = [*self.reads.values(), *self.partials.values()]
-        accesses += [a for v, a in self.writes.items() if v not in self.partials]
-        template = max(accesses, key=lambda a: len(a.strides)).strides
-        order = sorted(range(len(cluster.sizes)), key=lambda d: -abs(template.get(d, 0)))
-        self.grid = self._merge([d for d in order if d not in inner], accesses)
-        self.inner = self._merge([d for d in order if d in inner], accesses)
-        if not self.grid:
-            self.grid = [Loop((), 1)]
-        self.unit = self.grid[0]
-        self.lead = 1  # elements of the outermost loop in one unit
-        if not self.inner and len(self.grid) == 1 and len(self.unit.dims) > 1 and not self.across:
-            units = 1
-            for d in self.unit.dims:  # whole rows are units, so that they can be those of other kernels
-                units *= cluster.sizes[d]
-                if units >= 2 * self.threads:
-                    break
-            self.lead = self.unit.extent // units
-        self.units = self.unit.extent // self.lead
-        for i, loop in enumerate((*self.grid, *self.inner)):
-            loop.variable = f"i{i}"
-
-    def _merge(self, dims: list[int], accesses: list[Access]) -> list[Loop]:
-        loops: list[Loop] = []
-        for d in dims:
-            n = self.cluster.sizes[d]
-            if loops and all(a.strides.get(loops[-1].dims[-1], 0) == n * a.strides.get(d, 0) for a in accesses):
-                loops[-1] = Loop((*loops[-1].dims, d), loops[-1].extent * n)
-            else:
-                loops.append(Loop((d,), n))
-        return loops
 
     # --- printing -----------------------------------------------------------------------------------------------------
 
@@ -197,8 +98,8 @@ class Nest:
         for v in self.across:
             offset, n = self.part_offsets[v], max(1, v.size)
             i = list(self.outputs).index(v)
-            kind = _accumulator(v)
-            start = _start(v)
+            kind = accumulator_type(v)
+            start = start_of(v)
             clear.append(
                 f"    {kind} *p{i} = ({kind} *)(shared + {offset} + lo * {self.part_stride});\n"
                 f"    for (long i = 0; i < {n}; i++) p{i}[i] = {start};"
@@ -210,7 +111,7 @@ class Nest:
                 f"    for (long i = 0; i < {n}; i++) {{\n"
                 f"        {kind} s = p{i}[i];\n"
                 f"        for (int t = 1; t < threads; t++) {{ {kind} v = p{i}[i + t * ({self.part_stride} / "
-                f"(long)sizeof({kind}))]; {_accumulate(v, 's', 'v')} }}\n"
+                f"(long)sizeof({kind}))]; {accumulate(v, 's', 'v')} }}\n"
                 f"        y{i}[i] = {stored('s', v.dtype)};\n    }}"
             )
         return (
@@ -218,28 +119,6 @@ class Nest:
             f"static void {self.name}_add({signature}) {{\n" + "\n".join(combine) + "\n}\n",
             self.part_stride * self.threads,
         )
-
-    def same(self) -> tuple[tuple[int, int], ...]:
-        """Pairs (input, output) of a flat nest that lie alike: each point reads the one and then writes the other."""
-        if self.cluster.inner is not None:
-            return ()
-        pairs = []
-        for i, x in enumerate(self.inputs):
-            reads = [a for (node, k), a in self.reads.items() if node.operands[k] is x]
-            for j, (v, write) in enumerate(self.writes.items(), len(self.inputs)):
-                alike = all(a.strides == write.strides and a.dtype == write.dtype for a in reads)
-                if v not in self.partials and alike and write.ref.dense and self.refs[x].dense:
-                    pairs.append((i, j))
-        return tuple(pairs)
-
-    def _by_rows(self, value: Value) -> bool:
-        accesses = [a for (node, i), a in self.reads.items() if node.operands[i] is value]
-        return all(self._slab(a) for a in accesses)
-
-    def _slab(self, access: Access) -> bool:
-        """Whether unit u touches the u-th of equal slabs of the array, and nothing else."""
-        step = self.unit.step(access) * self.lead
-        return self.units > 1 and access.ref.dense and step > 0 and step * self.units == access.ref.size
 
     # --- the body -----------------------------------------------------------------------------------------------------
 
@@ -251,7 +130,7 @@ class Nest:
             self.part_offsets[v] = self.part_stride
             self.part_stride += -(-max(1, v.size) * arithmetic(v.dtype).itemsize // 64) * 64
         for v in self.across:
-            kind = _accumulator(v)
+            kind = accumulator_type(v)
             access = self.partials[v]
             self.line(
                 f"{kind} *{access.pointer} = ({kind} *)(shared + {self.part_offsets[v]} + thread * {self.part_stride});"
@@ -351,16 +230,16 @@ class Nest:
     ) -> None:
         """The innermost loop; ``local`` are the reductions along it.
 
-        A loop that calls functions and adds up as well is no vector loop with GCC 12, and 30 times slower. There, what is
-        to be reduced is put down, and a second loop adds it up.
+        A loop that calls functions and adds up as well is no vector loop with GCC 12, and 30 times slower. There, what
+        is to be reduced is put down, and a second loop adds it up.
         """
         loop, clauses = loops[-1], ""
         apart = bounds is None and loop.extent <= _ROW and any(n.op.name not in _CHEAP for n in nodes)
         for v in local:
             if apart:
-                self.line(f"{_accumulator(v)} r{self.number(v)}[{loop.extent}];")
+                self.line(f"{accumulator_type(v)} r{self.number(v)}[{loop.extent}];")
             self.accumulator(v)
-            clauses += _clause(v, f"s{self.number(v)}")
+            clauses += clause(v, f"s{self.number(v)}")
         start, stop = bounds or ("0", "")
         self.open(loop, start, stop, "" if apart else clauses)
         self.apart = set(local) if apart else set()
@@ -392,15 +271,15 @@ class Nest:
     def accumulator(self, value: Value) -> None:
         """Declare the local accumulator of a reduction."""
         k = self.number(value)
-        self.line(f"{_accumulator(value)} s{k} = {_start(value)};")
-        if _tracks_nan(value):
+        self.line(f"{accumulator_type(value)} s{k} = {start_of(value)};")
+        if tracks_nan(value):
             self.line(f"int n{k} = 0;")
 
     def fold(self, value: Value, target: str, total: str) -> str:
         """Statement that adds a local accumulator to a partial result."""
         k = self.number(value)
-        nan = f" if (n{k}) s{k} = {_nan(value)};" if _tracks_nan(value) else ""
-        return f"{{{nan} {_accumulator(value)} v = {total}; {_accumulate(value, target, 'v')} }}"
+        corrected = f" if (n{k}) s{k} = {nan(value)};" if tracks_nan(value) else ""
+        return f"{{{corrected} {accumulator_type(value)} v = {total}; {accumulate(value, target, 'v')} }}"
 
     def statements(self, nodes: Sequence[Node], loops: Sequence[Loop], known: dict[Any, str]) -> None:
         """Compute nodes at one point; write outputs, add to reductions."""
@@ -411,7 +290,7 @@ class Nest:
                 x = self.operand(node, 0, loops, names, known)
                 if y in self.partials and self.partials[y] and loops[-1].step(self.partials[y]):
                     part = self.at(self.partials[y], loops)
-                    self.line(f"{{ const {_accumulator(y)} v = {x}; {_accumulate(y, part, 'v')} }}")
+                    self.line(f"{{ const {accumulator_type(y)} v = {x}; {accumulate(y, part, 'v')} }}")
                 elif y in self.apart:
                     self.line(f"r{self.number(y)}[{loops[-1].variable}] = {x};")
                 else:
@@ -426,12 +305,12 @@ class Nest:
         """Statement of a reduction's turn with a local accumulator."""
         k = self.number(value)
         name = value.node.op.name  # type: ignore[union-attr]
-        if name in _SUMS:
-            self.line(f"s{k} {_SUMS[name][1]}= {x};")
+        if name in SUMS:
+            self.line(f"s{k} {SUMS[name][1]}= {x};")
             return
         sign = ">" if name == "reduce_max" else "<"
         self.line(f"s{k} = {x} {sign} s{k} ? {x} : s{k};")
-        if _tracks_nan(value):
+        if tracks_nan(value):
             self.line(f"n{k} |= {x} != {x};")
 
     def compute(self, node: Node, loops: Sequence[Loop], names: dict[Value, str], known: dict[Any, str]) -> None:
@@ -484,7 +363,7 @@ class Nest:
     def in_passes(self) -> None:
         """A grid point after the other, each in passes over the inner loops."""
         for v, kept in self.stash.items():
-            kind = _accumulator(v)
+            kind = accumulator_type(v)
             self.line(f"{kind} *{kept.pointer} = ({kind} *)(own + {kept.offset});")
         self.unit_loop()
         for loop in self.grid[1:]:
@@ -517,7 +396,7 @@ class Nest:
         local = [v for v in reductions if v not in self.partials or not self.inner[-1].step(self.partials[v])]
         own = [v for v in local if v not in self.partials]
         for v in own:
-            self.line(f"{_accumulator(v)} t{self.number(v)} = {_start(v)};")
+            self.line(f"{accumulator_type(v)} t{self.number(v)} = {start_of(v)};")
         for loop in self.inner[:-1]:
             self.open(loop)
         loops = [*self.grid, *self.inner]
@@ -547,45 +426,6 @@ class _Stash:
     def __init__(self, pointer: str, offset: int) -> None:
         self.pointer = pointer
         self.offset = offset
-
-
-def _tracks_nan(value: Value) -> bool:
-    return value.node.op.name not in _SUMS and arithmetic(value.dtype).kind == "f"  # type: ignore[union-attr]
-
-
-def _nan(value: Value) -> str:
-    return literal(float("nan"), arithmetic(value.dtype))
-
-
-def _accumulator(value: Value) -> str:
-    """C type of a reduction's sum."""
-    return c_type(arithmetic(value.dtype))
-
-
-def _start(value: Value) -> str:
-    name = value.node.op.name  # type: ignore[union-attr]
-    if name in _SUMS:
-        return _SUMS[name][0]
-    if arithmetic(value.dtype).kind == "f":
-        return literal(float("-inf") if name == "reduce_max" else float("inf"), arithmetic(value.dtype))
-    if value.dtype == dtypes.bool_:
-        return "0" if name == "reduce_max" else "1"
-    info = np.iinfo(value.dtype)
-    return literal(info.min if name == "reduce_max" else info.max, value.dtype)
-
-
-def _clause(value: Value, name: str) -> str:
-    kind = {"reduce_sum": "+", "reduce_prod": "*", "reduce_max": "max", "reduce_min": "min"}[value.node.op.name]  # type: ignore[union-attr]
-    nan = f" reduction(|:n{name[1:]})" if _tracks_nan(value) else ""
-    return f" reduction({kind}:{name}){nan}"
-
-
-def _accumulate(value: Value, target: str, x: str) -> str:
-    name = value.node.op.name  # type: ignore[union-attr]
-    if name in _SUMS:
-        return f"{target} {_SUMS[name][1]}= {x};"
-    sign = ">" if name == "reduce_max" else "<"
-    return f"{target} = {x} {sign} {target} || {x} != {x} ? {x} : {target};"
 
 
 def nest(name: str, cluster: Cluster, inputs: dict[Value, Ref], outputs: dict[Value, Ref], threads: int) -> Kernel:
