@@ -14,7 +14,7 @@ from ..core import ShapedArray
 from ..core.custom import Call
 from ..core.device import as_array, from_numpy
 from .gathered import gather_products
-from .graph import Builder, Graph, Node, Value
+from .graph import Builder, Graph, Node, Value, derive
 from .hoist import hoist
 from .simplify import simplify
 from .slices import slice_early
@@ -24,10 +24,8 @@ _SMALL = 1 << 12  # elements; larger results of constants are computed by the pr
 
 
 def optimize(graph: Graph) -> Graph:
-    """The graph after all passes, in their order."""
-    for _, pass_ in PASSES:
-        graph = pass_(graph)
-    return graph
+    """The graph after all passes, in their order; found once for each graph."""
+    return derive(graph, "optimized", lambda: stages(graph)[-1][1])
 
 
 def stages(graph: Graph) -> list[tuple[str, Graph]]:
