@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..core import ShapedArray, as_array
+from ..core import ShapedArray
 from ..core.batch import BatchTrace, BatchTracer
 from ..core.custom import Call
 from ..core.forward import JVPTrace
@@ -13,7 +13,7 @@ from ..core.ops import elementwise
 from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
 from .derived import batch, linearized, pulled, push_forward
-from .execute import program
+from .execute import concrete, program
 from .graph import Builder, Graph, Value, extract
 from .interpret import interpret
 from .scan import or_zero, placed
@@ -50,7 +50,7 @@ class SwitchCall(Call):
         """Results on concrete arrays; on abstract values, their types."""
         if any(isinstance(x, Tracer) for x in leaves):
             return interpret(self.branches[0], leaves[1:])
-        index, *arrays = [as_array(getattr(x, "dense", lambda x=x: x)()) for x in leaves]
+        index, *arrays = concrete(leaves)
         return list(program(self.branches[int(index)], index.device)(arrays))
 
     def stage(self, trace: StageTrace, leaves: Sequence[Any]) -> list[Any]:

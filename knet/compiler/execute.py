@@ -45,10 +45,15 @@ def program(graph: Graph, device: Any, donated: Sequence[int] = ()) -> Any:
     return derive(graph, ("program", device, tuple(donated)), make)
 
 
+def concrete(leaves: Sequence[Any]) -> list[Any]:
+    """Leaves as arrays on a device: numbers too, and gradients of rows with all their rows."""
+    return [x if type(x) is DeviceArray else as_array(getattr(x, "dense", lambda x=x: x)()) for x in leaves]
+
+
 def run(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
     """Results of a graph on concrete arrays."""
-    concrete: Any = [x if type(x) is DeviceArray else as_array(getattr(x, "dense", lambda x=x: x)()) for x in arrays]
-    device = concrete[0].device if concrete else default_device()
+    leaves = concrete(arrays)
+    device = leaves[0].device if leaves else default_device()
     if devices.inspect_results is not None:  # debug_nans: each operation for itself
-        return Stepwise(graph, device)(concrete)
-    return program(graph, device)(concrete)
+        return Stepwise(graph, device)(leaves)
+    return program(graph, device)(leaves)

@@ -17,9 +17,9 @@ from typing import Any
 from .accumulate import hoist_sums, is_sum
 from .derived import batch
 from .graph import Builder, Graph, Node, Value, extract
+from .layout import VIEWS
 from .loop import Loop, is_scan, needed_for
 
-VIEWS = {"reshape", "permute", "broadcast_to", "slice", "flip"}  # cost nothing where they are used
 CONTRACTIONS = {"matmul", "conv", "conv_input_grad", "conv_weight_grad", "take"}  # worth an array of all steps
 
 
@@ -82,7 +82,7 @@ def _invariants(loop: Loop, builder: Builder) -> None:
     """Computed once, in front of the loop: what depends on constants alone. Views of them stay."""
     varying = _depending_on(loop, [*(c.inner for c in loop.carry), *loop.xs])
     fixed = [n for n in loop.nodes if not any(y in varying for y in n.results)]
-    work = [n for n in fixed if n.op.name not in VIEWS]
+    work = [n for n in fixed if n.op not in VIEWS]
     outputs = _leaving(loop, work)
     if not outputs:
         return
@@ -137,7 +137,7 @@ def _unneeded_by_carry(loop: Loop) -> Any:
     def follow(value: Value) -> None:
         """Views, and what constants make, are computed behind the loop too."""
         node = made.get(value)
-        if node is not None and node not in late_set and (node.op.name in VIEWS or value not in varying):
+        if node is not None and node not in late_set and (node.op in VIEWS or value not in varying):
             late_set.add(node)
             for x in node.values:
                 follow(x)

@@ -80,10 +80,6 @@ class Traced:
 
         return run
 
-    def called_with(self, structure: Any, static: Any, leaves: Sequence[Any]) -> _Last:
-        """The signature of a call for the next one to compare with."""
-        return _Last(self, structure, static, leaves)
-
     def _check_donated(self, leaves: Sequence[DeviceArray], kept: set[int]) -> None:
         ids = [id(x) for x in leaves]
         for i, name in self.donated.items():
@@ -164,7 +160,7 @@ class Jitted:
         if traced is None:
             return self._call_slowly(args, kwargs, static)
         if device is not None:
-            self.last = traced.called_with(structure, static, leaves)
+            self.last = _Last(traced, structure, static, leaves)
         results = traced.run(leaves)
         return tree.unflatten(traced.structure, results)
 

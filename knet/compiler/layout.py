@@ -33,6 +33,11 @@ class Buffer:
         self.shares: Buffer | None = None
         self.name = f"{kind}{number}"
 
+    @property
+    def memory(self) -> Buffer:
+        """The buffer in whose memory this one may lie: the donated input that it shares, or itself."""
+        return self.shares or self
+
     def __repr__(self) -> str:
         return f"{self.name}[{self.nbytes}]"
 
@@ -105,6 +110,21 @@ def view(node: Node, x: Ref) -> Ref | None:
 
 
 VIEWS = (shape.reshape, shape.permute, shape.broadcast_to, shape.slice_axes, shape.flip)
+ALIASES = (*VIEWS, shape.unstack)  # operations whose results lie in their operand's memory, or in a copy of it
+
+
+def unreshaped(value: Value) -> Value:
+    """The value that one is a reshape of: the same elements in the same order."""
+    while value.node is not None and value.node.op is shape.reshape:
+        value = value.node.operands[0]
+    return value
+
+
+def base(value: Value) -> Value:
+    """The value in whose memory a view lies."""
+    while value.node is not None and value.node.op in ALIASES:
+        value = value.node.operands[0]
+    return value
 
 
 def unstacked(node: Node, x: Ref) -> list[Ref]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..core import ShapedArray, as_array, default_device, dtypes, errors
+from ..core import ShapedArray, default_device, dtypes, errors
 from ..core.aval import aval_of
 from ..core.batch import BatchTrace, BatchTracer
 from ..core.custom import Call
@@ -15,7 +15,7 @@ from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
 from .call import GraphCall
 from .derived import batch, dependent, push_forward
-from .execute import program
+from .execute import concrete, program
 from .graph import Graph
 from .interpret import interpret
 from .scan import grown, or_zero, placed, whole
@@ -65,7 +65,7 @@ class WhileCall(Call):
         if any(isinstance(x, Tracer) for x in leaves):
             _, consts, carry = self.split(leaves)
             return interpret(self.body, [*consts, *carry])
-        arrays = [as_array(getattr(x, "dense", lambda x=x: x)()) for x in leaves]
+        arrays = concrete(leaves)
         device = arrays[0].device if arrays else default_device()
         going, step = program(self.cond, device), program(self.body, device)
         tested, consts, carry = self.split(arrays)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..core import ShapedArray, as_array, default_device, dtypes
+from ..core import ShapedArray, default_device, dtypes
 from ..core.aval import aval_of
 from ..core.batch import BatchTrace, BatchTracer
 from ..core.batching import from_front, to_front
@@ -21,7 +21,7 @@ from ..core.reverse import ReverseTrace
 from ..core.trace import Tracer
 from .call import GraphCall
 from .derived import batch, dependent, linearized, pulled, push_forward
-from .execute import program
+from .execute import concrete, program
 from .graph import Graph, Value, extract
 from .interpret import interpret
 from .stage import StageTrace, stage
@@ -78,7 +78,7 @@ class ScanCall(Call):
         """Results on concrete arrays, step by step; on abstract values, their types."""
         if any(isinstance(x, Tracer) for x in leaves):
             return self._abstract(leaves)
-        consts, carry, xs = self.split([as_array(getattr(x, "dense", lambda x=x: x)()) for x in leaves])
+        consts, carry, xs = self.split(concrete(leaves))
         first: Any = next(iter([*consts, *carry, *xs]), None)
         step = program(self.body, default_device() if first is None else first.device)
         slices = [shape.unstack(x, axis=0) for x in xs]

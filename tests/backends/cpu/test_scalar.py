@@ -13,6 +13,7 @@ import pytest
 import scipy.special
 
 from knet.backends.cpu.compiled import scalar, toolchain
+from knet.compiler.scalar import C_TYPES
 from knet.core import registry
 from knet.core.pointwise import Elementwise
 
@@ -189,7 +190,7 @@ CASES = [(p, dtype) for p in PRIMITIVES for dtype in dtypes_of(p)]
 def primitives():
     units = {}
     for p, dtype in CASES:
-        own = scalar.CTYPES[dtype]
+        own = C_TYPES[dtype]
         result = "uint8_t" if p.result == "bool" else own
         operands = {a: "uint8_t" if i in p.free else own for i, a in enumerate(p.argnames)}
         group = "floats" if "float" in dtype else "integers"

@@ -24,7 +24,7 @@ class _Touch:
 
 
 def _region(buffer: Buffer) -> tuple[str, int]:
-    buffer = buffer.shares or buffer
+    buffer = buffer.memory
     return ("work", buffer.place) if buffer.kind == "work" else (buffer.name, 0)
 
 

@@ -70,9 +70,15 @@ class Loop:
                 yield from carry.places
 
     @property
-    def outer(self) -> _Outside:
-        """Buffers whose contents no step changes."""
-        return _Outside(self)
+    def written(self) -> set[Buffer]:
+        """Buffers that its steps write."""
+        written: set[Buffer] = set()
+        for item in self.items:
+            if isinstance(item, Loop):
+                written |= item.written | set(item.buffers)
+            else:
+                written.update(item.operands[i].buffer for phase in item.kernel.phases for i in phase.writes)
+        return written
 
     @property
     def next_region(self) -> dict[str, str]:
@@ -84,23 +90,3 @@ class Loop:
         for slide in self.slides:
             regions[slide.moving.name] = f"left {slide.moving.name}"
         return regions
-
-
-class _Outside:
-    """Membership: buffers that neither move nor are written in a loop."""
-
-    def __init__(self, loop: Loop) -> None:
-        self.written: set[Buffer] = set()
-        stack = list(loop.items)
-        while stack:
-            item = stack.pop()
-            if isinstance(item, Loop):
-                stack += item.items
-                self.written.update(item.buffers)
-                continue
-            kernel = item.kernel
-            for phase in kernel.phases:
-                self.written.update(item.operands[i].buffer for i in phase.writes)
-
-    def __contains__(self, buffer: Buffer) -> bool:
-        return buffer.kind != "moving" and buffer not in self.written

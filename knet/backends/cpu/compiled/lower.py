@@ -13,7 +13,7 @@ import numpy as np
 from ....compiler.decompose import decompose
 from ....compiler.fuse import REDUCTIONS, Cluster, fuse, origin, single
 from ....compiler.graph import Graph, Node, Value
-from ....compiler.layout import VIEWS, Buffer, Ref, nbytes_of, unstacked, view
+from ....compiler.layout import ALIASES, Buffer, Ref, base, nbytes_of, unreshaped, unstacked, view
 from ....compiler.scalar import C_TYPES, HALF, compute_dtype, printable
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
@@ -101,7 +101,7 @@ class Lowering:
         for item in items:
             if isinstance(item, Cluster):
                 self.cluster(item)
-            elif item.op not in VIEWS and item.op is not shape.unstack:
+            elif item.op not in ALIASES:
                 self.node(item)
         self._finish_outputs()
 
@@ -112,14 +112,12 @@ class Lowering:
         direct: dict[Value, Ref] = {}
         self.copied: list[int] = []
         for i, y in enumerate(self.graph.outputs):
-            base = y
-            while base.node is not None and base.node.op is shape.reshape:
-                base = base.node.operands[0]
-            if base.node is None or base.node.op in VIEWS or base.node.op is shape.unstack or base in direct:
+            made = unreshaped(y)
+            if made.node is None or made.node.op in ALIASES or made in direct:
                 self.copied.append(i)
             else:
                 out = self.outputs[i]
-                direct[base] = Ref(out.buffer, base.shape, None, out.offset)
+                direct[made] = Ref(out.buffer, made.shape, None, out.offset)
         return direct
 
     def _finish_outputs(self) -> None:
@@ -130,24 +128,12 @@ class Lowering:
 
     def _needed(self, items: list[Cluster | Node]) -> set[Value]:
         """Values that must lie in memory: those that something outside of their cluster reads."""
-        needed: set[Value] = set()
-
-        def mark(value: Value) -> None:
-            while value.node is not None and (value.node.op in VIEWS or value.node.op is shape.unstack):
-                value = value.node.operands[0]
-            needed.add(value)
-
+        needed = set(map(base, self.graph.outputs))
         for item in items:
             if isinstance(item, Cluster):
-                for node in item.nodes:
-                    for x in node.values:
-                        if origin(x) not in item.axes:
-                            mark(x)
-            elif item.op not in VIEWS and item.op is not shape.unstack:
-                for x in item.values:
-                    mark(x)
-        for y in self.graph.outputs:
-            mark(y)
+                needed.update(base(x) for node in item.nodes for x in node.values if origin(x) not in item.axes)
+            elif item.op not in ALIASES:
+                needed.update(map(base, item.values))
         return needed
 
     # --- where values lie ---------------------------------------------------------------------------------------------

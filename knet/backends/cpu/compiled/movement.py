@@ -10,7 +10,7 @@ from typing import Any
 
 from ....compiler.fuse import REDUCTIONS, Cluster
 from ....compiler.graph import Graph, Node, Value
-from ....compiler.layout import VIEWS, Buffer, Ref, reshaped, view
+from ....compiler.layout import ALIASES, VIEWS, Buffer, Ref, base, reshaped, unreshaped, view
 from ....compiler.scan import ScanCall
 from ....core import ShapedArray, dtypes
 from ....core.ops import linalg, shape
@@ -27,7 +27,7 @@ def plan(lowering: Any, items: Iterable[Cluster | Node]) -> None:
     nests = [item for item in items if isinstance(item, Cluster)]
     others = [item for item in items if isinstance(item, Node) and item.op not in VIEWS]
     elementwise = {n.results[0] for item in nests for n in item.nodes if n.op not in REDUCTIONS}
-    read = {_base(x) for node in others if node.op is not shape.concatenate for x in node.values}
+    read = {base(x) for node in others if node.op is not shape.concatenate for x in node.values}
     users = _users(lowering.graph)
 
     def strided(base: Value, place: Ref) -> bool:
@@ -48,16 +48,14 @@ def plan(lowering: Any, items: Iterable[Cluster | Node]) -> None:
             continue
         whole = lowering.direct.get(y) or lowering.new(y.aval)
         for x, piece in zip(node.operands, slices(node, whole), strict=True):
-            base = x
-            while base.node is not None and base.node.op is shape.reshape:
-                base = base.node.operands[0]
-            place = reshaped(piece, base.shape)
-            if base.node is None or base.node.op in (*VIEWS, shape.unstack) or base in lowering.direct or place is None:
+            made = unreshaped(x)
+            place = reshaped(piece, made.shape)
+            if made.node is None or made.node.op in ALIASES or made in lowering.direct or place is None:
                 continue
-            if isinstance(base.node.op, ScanCall):  # its results lie where its steps leave them
+            if isinstance(made.node.op, ScanCall):  # its results lie where its steps leave them
                 continue
-            if place.dense or (base not in read and strided(base, place)):
-                lowering.direct[base] = place
+            if place.dense or (made not in read and strided(made, place)):
+                lowering.direct[made] = place
                 lowering.direct[y] = whole
 
 
@@ -91,13 +89,6 @@ def _as_read(lowering: Any, y: Value, users: dict[Value, list[Node | None]]) -> 
     place = lowering.new(ShapedArray(seen.shape, y.dtype))
     inverse = shape.inverse_permutation(axes)
     return Ref(place.buffer, y.shape, tuple(place.strides[i] for i in inverse))
-
-
-def _base(x: Value) -> Value:
-    """What a value is a view of."""
-    while x.node is not None and x.node.op in (*VIEWS, shape.unstack):
-        x = x.node.operands[0]
-    return x
 
 
 def slices(node: Node, y: Ref) -> list[Ref]:

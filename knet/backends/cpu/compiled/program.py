@@ -92,7 +92,7 @@ class Compiled:
         library: Any = toolchain.build(texts, "program") if made else None
         host = any(isinstance(s, HostCall) for s in segments)
         # With operations of NumPy in between, the workspace must outlive each piece: it is an array of this program.
-        self.workspace = np.empty(self.plan.workspace + 64, np.uint8) if host else None
+        self.workspace = _aligned(self.plan.workspace) if host else None
         inside = 0 if host else self.plan.workspace
         self.steps = [Program(library, s, threads, inside) if isinstance(s, str) else s for s in segments]
         self.lock = threading.Lock()
@@ -112,7 +112,7 @@ class Compiled:
         every = [*buffers, *self.constants, *results]
         if self.single is not None and self.single(every):
             return [DeviceArray(y, self.device) for y in results]
-        every[: self.inputs] = [np.require(b, requirements=["C", "A"]) for b in buffers]
+        every[: self.inputs] = list(map(_in_order, buffers))
         if self.single is not None:
             self.single(every)
         else:
@@ -129,23 +129,22 @@ class Compiled:
         texts, segments = text_of(self.plan, self.shared, places, timed=True)
         library = toolchain.build(texts, "profile")
         seconds = np.zeros((repeats, len(self.plan.steps)))
-        buffers = [np.asarray(x._buffer, order="C") for x in arrays] + self.constants
+        buffers = [_in_order(x._buffer) for x in arrays] + self.constants
         buffers += [np.empty(shape, dtype) for shape, dtype in self.outputs]
-        workspace = np.empty(self.plan.workspace + 64, np.uint8)
-        workspace = workspace[-workspace.ctypes.data % 64 :]
+        workspace = _aligned(self.plan.workspace)
+        pieces = [Program(library, s, self.threads) if isinstance(s, str) else s for s in segments]
         for row in seconds:
-            for segment in segments:
-                if isinstance(segment, str):
-                    Program(library, segment, self.threads)([*buffers, row, workspace])
+            for piece in pieces:
+                if isinstance(piece, HostCall):
+                    self._on_host(piece, [*buffers, workspace])
                 else:
-                    self._on_host(segment, [*buffers, workspace])
+                    piece([*buffers, row, workspace])
         return _timings(self.plan.steps, np.median(seconds, 0).tolist())
 
     def _run_pieces(self, buffers: list[Any]) -> None:
         """Pieces of C and operations of NumPy in turn."""
         if self.workspace is not None:
-            offset = -self.workspace.ctypes.data % 64
-            buffers.append(self.workspace[offset:])
+            buffers.append(self.workspace)
         if self.status is not None:
             self.status[:] = 0  # of a call that an operation by NumPy ended
         for step in self.steps:
@@ -208,6 +207,17 @@ def _timings(steps: Sequence[Step], seconds: Sequence[float]) -> list[Timing]:
 
 
 _ALONE = 1 << 16  # operations
+
+
+def _in_order(buffer: Any) -> Any:
+    """A buffer as programs take it: an array, its elements aligned and in row-major order."""
+    return np.require(buffer, requirements=["C", "A"])
+
+
+def _aligned(nbytes: int) -> Any:
+    """Bytes at a multiple of 64, not initialised."""
+    space = np.empty(nbytes + 64, np.uint8)
+    return space[-space.ctypes.data % 64 :]
 
 
 def _references() -> int:

@@ -11,19 +11,14 @@ import re
 
 import numpy as np
 
+from ....compiler.scalar import C_TYPES
 from ....core.pointwise import Elementwise
 
 HEADER = '#include "scalar.h"\n'
 INTEGER_HEADER = '#include "integers.h"\n'  # for programs that compute with integers; it includes the other one
 
-CTYPES = {
-    "bool": "uint8_t", "int8": "int8_t", "int16": "int16_t", "int32": "int32_t", "int64": "int64_t",
-    "uint8": "uint8_t", "uint16": "uint16_t", "uint32": "uint32_t", "uint64": "uint64_t",
-    "float32": "float", "float64": "double", "float16": "uint16_t", "bfloat16": "uint16_t",
-}  # fmt: skip
-
 _FLOATS = {"float32": "f32", "float64": "f64"}
-_INTEGERS = tuple(name for name in CTYPES if "int" in name)
+_INTEGERS = tuple(name for name in C_TYPES if "int" in name)
 
 # Functions without a branch and without a call for float32, which loops turn into vector instructions.
 VECTOR = frozenset(

@@ -61,9 +61,14 @@ def _flatten(items: Sequence[Item], threads: int, steps: list[Step]) -> None:
         elif isinstance(item, Loop):
             inside: list[Step] = []
             _flatten(item.items, threads, inside)
-            run += [g.calls[0] for g in inside if isinstance(g, Group) and _invariant(g, item)]
+            written = item.written
+            rest: list[Step] = []
+            for step in inside:
+                if isinstance(step, Group) and _invariant(step, written):
+                    run.append(step.calls[0])
+                else:
+                    rest.append(step)
             finish()
-            rest = [s for s in inside if not (isinstance(s, Group) and _invariant(s, item))]
             steps += [Begin(item), *rest, End(item)]
         else:
             small = item.work < _SMALL
@@ -71,19 +76,15 @@ def _flatten(items: Sequence[Item], threads: int, steps: list[Step]) -> None:
     finish()
 
 
-def _invariant(group: Group, loop: Loop) -> bool:
-    """Whether a call does the same in every step of a loop: it fills scratch from what does not change."""
+def _invariant(group: Group, written: set[Buffer]) -> bool:
+    """Whether a call does the same in every step of a loop: it fills scratch from what no step writes."""
     call = group.calls[0]
     if len(group.calls) > 1 or not call.scratch_only or call.phase.private or not call.phase.reads:
         return False
-    return all(ref.buffer in loop.outer for ref in call.reads)
+    return all(ref.buffer.kind != "moving" and ref.buffer not in written for ref in call.reads)
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
-
-
-def _memory(buffer: Buffer) -> Buffer:
-    return buffer.shares or buffer
 
 
 def _reordered(calls: Sequence[Call]) -> list[Call]:
@@ -91,11 +92,11 @@ def _reordered(calls: Sequence[Call]) -> list[Call]:
     early: list[Call] = []
     for call in calls:
         if call.scratch_only and not (call.phase.private and call.phase.reads):
-            needed = {_memory(ref.buffer) for ref in call.reads}
+            needed = {ref.buffer.memory for ref in call.reads}
             place = len(early)
             while place and not (
                 early[place - 1].launch is call.launch
-                or any(_memory(ref.buffer) in needed for ref in early[place - 1].writes)
+                or any(ref.buffer.memory in needed for ref in early[place - 1].writes)
             ):
                 place -= 1
             early.insert(place, call)
@@ -104,7 +105,7 @@ def _reordered(calls: Sequence[Call]) -> list[Call]:
     late: list[Call] = []
     for call in reversed(early):
         if _is_sum(call):
-            written = {_memory(ref.buffer) for ref in call.writes}
+            written = {ref.buffer.memory for ref in call.writes}
             place = len(late)  # late is backwards: its end comes first
             while place and not written & _touched(late[place - 1]):
                 place -= 1
@@ -158,7 +159,7 @@ def _joins(group: Group, call: Call) -> bool:
         if other.launch is call.launch:
             return False
         mine, theirs = _slabs(call), _slabs(other)
-        written = {_memory(ref.buffer) for ref in (*other.writes, *call.writes)}
+        written = {ref.buffer.memory for ref in (*other.writes, *call.writes)}
         for key in written & _touched(other) & _touched(call):
             if len(mine[key] | theirs[key]) > 1 or None in mine[key] | theirs[key]:
                 return False
@@ -171,7 +172,7 @@ def _same_shares(group: Group, call: Call) -> bool:
 
 
 def _touched(call: Call) -> set[Buffer]:
-    return {_memory(ref.buffer) for ref in (*call.reads, *call.writes)}
+    return {ref.buffer.memory for ref in (*call.reads, *call.writes)}
 
 
 def _slabs(call: Call) -> dict[Buffer, set[tuple[int, int] | None]]:
@@ -180,7 +181,7 @@ def _slabs(call: Call) -> dict[Buffer, set[tuple[int, int] | None]]:
     for i in (*call.phase.reads, *call.phase.writes):
         ref = call.launch.operands[i]
         part = (ref.offset, ref.size) if i in call.phase.rows else None
-        slabs.setdefault(_memory(ref.buffer), set()).add(part)
+        slabs.setdefault(ref.buffer.memory, set()).add(part)
     return slabs
 
 
@@ -196,7 +197,7 @@ def _part(group: Group) -> int:
     if len(group.calls) == 1:
         return max(whole, 1)
     slabs = {
-        _memory(ref.buffer): ref.size * ref.dtype.itemsize / group.units
+        ref.buffer.memory: ref.size * ref.dtype.itemsize / group.units
         for call in group.calls
         for i, ref in enumerate(call.launch.operands)
         if i in call.phase.rows
