@@ -79,9 +79,11 @@ class Writer:
       name: what the kernel does, a C name.
       target: the device.
       literal: whether sizes are literals in the text.
+      raw: whether elements are only moved, as bits.
     """
 
-    def __init__(self, name: str, target: Target, literal: bool) -> None:
+    def __init__(self, name: str, target: Target, literal: bool, raw: bool = False) -> None:
+        self.raw = raw
         self.name = name
         self.target = target
         self.literal = literal
@@ -90,7 +92,11 @@ class Writer:
         self._numbers: list[tuple[str, Any]] = []
 
     def array(self, ref: Ref, write: bool = False) -> str:
-        """Name of a pointer to the first element of an array, for ``name[i]`` with i counted in elements."""
+        """Name of a pointer to the first element of an array, for ``name[i]`` with i counted in elements.
+
+        Its type is that of memory: half types are loaded and stored by ``scalar.loaded`` and ``stored``. In a kernel
+        that only moves elements (``raw``) it is an unsigned integer of the element's size, for every dtype.
+        """
         for i, known in enumerate(self.operands):
             if known.buffer is ref.buffer and known.offset == ref.offset:
                 if write:
@@ -139,7 +145,8 @@ class Writer:
         """The kernel with this body, launched."""
         items = items or (self.target.items, 1, 1)
         index = "int" if all(map(_fits, self.operands)) else "long"
-        kinds = [c_type(ref.dtype) if i in self.written else f"const {c_type(ref.dtype)}" for i, ref in enumerate(self.operands)]
+        types = [f"knet_{ref.dtype.itemsize}" if self.raw else c_type(ref.dtype) for ref in self.operands]
+        kinds = [kind if i in self.written else f"const {kind}" for i, kind in enumerate(types)]
         where = "POINTER" if restrict else "SHARED_POINTER"
         parameters = [f"{where}({kind}, a{i})" for i, kind in enumerate(kinds)]
         parameters += [f"const {kind} n{i}" for i, (kind, _) in enumerate(self._numbers)]

@@ -11,6 +11,7 @@ _OPENCL = """
 #pragma OPENCL FP_CONTRACT OFF
 typedef char int8_t; typedef short int16_t; typedef int int32_t; typedef long int64_t;
 typedef uchar uint8_t; typedef ushort uint16_t; typedef uint uint32_t; typedef ulong uint64_t;
+typedef uchar knet_1; typedef ushort knet_2; typedef uint knet_4; typedef ulong knet_8; typedef ulong2 knet_16;
 #define KERNEL(x, y, z) __kernel __attribute__((reqd_work_group_size(x, y, z))) void
 #define GLOBAL __global
 #define LOCAL __local
@@ -29,6 +30,8 @@ _CUDA = """
 typedef signed char int8_t; typedef short int16_t; typedef int int32_t; typedef long long int64_t;
 typedef unsigned char uint8_t; typedef unsigned short uint16_t; typedef unsigned int uint32_t;
 typedef unsigned long long uint64_t;
+typedef uint8_t knet_1; typedef uint16_t knet_2; typedef uint32_t knet_4; typedef uint64_t knet_8;
+typedef ulonglong2 knet_16;
 #define KERNEL(x, y, z) extern "C" __global__ void __launch_bounds__((x) * (y) * (z))
 #define GLOBAL
 #define LOCAL __shared__
