@@ -31,7 +31,9 @@ class Runtime(Protocol):
     def functions(self, kernels: Sequence[Kernel]) -> list[Any]:
         """A function for each kernel; those not yet known are compiled as one program."""
 
-    def launch(self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]) -> None:
+    def launch(
+        self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+    ) -> None:
         """Queue a kernel. ``pointers``: (memory, offset in elements); ``numbers``: Python numbers, in the kernel's types."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Any:

@@ -13,12 +13,13 @@ import knet
 import knet.numpy as knp
 from knet import nn
 from knet.backends.cpu.compiled import toolchain
-from knet.backends.cpu.compiled.items import Begin, Call, End, Group, Launch
+from knet.backends.cpu.compiled.items import Call, Group, Launch
 from knet.backends.cpu.compiled.kernel import Kernel, Phase
-from knet.backends.cpu.compiled.loops import Loop
 from knet.backends.cpu.compiled.program import _lowered
 from knet.backends.cpu.compiled.schedule import _reordered, schedule
 from knet.compiler.layout import Buffer, Ref
+from knet.compiler.plan.items import Begin, End
+from knet.compiler.plan.loops import Loop
 
 pytestmark = pytest.mark.skipif(toolchain.available() is not None, reason=str(toolchain.available()))
 

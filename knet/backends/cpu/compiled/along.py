@@ -22,7 +22,7 @@ def arg_extremum(lowering: Any, node: Node) -> Generated | None:
     x = lowering.ref(node.operands[0])
     if x.dtype.name not in C_TYPES:
         return None
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     name, kind, axis = lowering.shared.name(), c_type(x.dtype), node.params["axis"]
     largest = node.op.name == "argmax"
     n, at = x.shape[axis], f"row[i * {x.strides[axis]}]"
@@ -57,7 +57,7 @@ def cumulative(lowering: Any, node: Node) -> Generated | None:
     x = lowering.ref(node.operands[0])
     if x.dtype.name not in C_TYPES or x.dtype.kind == "b":
         return None
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     name, kind, axis = lowering.shared.name(), c_type(x.dtype), node.params["axis"]
     n, inner = x.shape[axis], size_of(x.shape[axis + 1 :])
     wide = "uint64_t" if x.dtype.kind in "iu" else kind

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ....compiler.layout import Buffer, Ref
-from .items import Begin, Call, End, HostCall, Step
-from .memory import ends_of
+from ....compiler.plan.items import Begin, End, HostCall
+from ....compiler.plan.memory import ends_of
+from .items import Call, Step
 
 
 @dataclass

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ....compiler.layout import Buffer, Ref
+from ....compiler.plan.items import Begin, End, HostCall
+from ....compiler.plan.loops import Loop
 from ....compiler.scalar import c_type
-from .items import Begin, Call, End, Group, HostCall
-from .loops import Loop
+from .items import Call, Group
 from .lower import Shared
 from .schedule import Plan
 from .units import divide

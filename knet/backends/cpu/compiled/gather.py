@@ -27,7 +27,7 @@ def take(lowering: Any, node: Node) -> Generated | None:
     x, ids = (lowering.ref(v) for v in node.operands)
     name, n, d = lowering.shared.name(), ids.size, size_of(x.shape[1:])
     x, ids = _matrix(lowering, x, x.shape[0], d), _vector(lowering, ids)
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     kind = c_type(x.dtype)
     source = f"""
 static void {name}(const {kind} *x, const {c_type(ids.dtype)} *ids, int64_t *status, {kind} *y, {_SCRATCH}) {{
@@ -48,7 +48,7 @@ def wrap_index(lowering: Any, node: Node) -> Generated | None:
         return None
     name = lowering.shared.name()
     ids = _vector(lowering, lowering.ref(node.operands[0]))
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     row = _row("i", ids, node.params["size"], name, node.params["axis"])
     source = f"""
 static void {name}(const {c_type(ids.dtype)} *ids, int64_t *status, int64_t *y, {_SCRATCH}) {{
@@ -75,7 +75,7 @@ def put(lowering: Any, node: Node) -> Generated | None:
     ids = _vector(lowering, lowering.ref(node.operands[1]))
     n = ids.size
     u = _matrix(lowering, lowering.ref(node.operands[2]), n, d)
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     kind, line = c_type(y.dtype), 64 // y.dtype.itemsize
     columns = d >= 2 * line * lowering.threads
     bounds = f"0, end = {rows}, left = lo, right = hi" if columns else f"lo, end = hi, left = 0, right = {d}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ....compiler.layout import Buffer, Ref
+from ....compiler.plan.items import Begin, End, HostCall
+from ....compiler.plan.loops import Loop
 from .kernel import Kernel, Phase
-from .loops import Loop
 
 
 @dataclass
@@ -35,19 +35,15 @@ class Launch:
         if self.own is not None:
             yield self.own
 
-
-@dataclass
-class HostCall:
-    """An operation that NumPy does between two pieces of the program."""
-
-    node: Any
-    operands: list[Any]  # Ref, or a Python number
-    results: list[Ref]
-    text: str = ""
+    @property
+    def written(self) -> set[Buffer]:
+        """Buffers of the operands that it writes."""
+        return {self.operands[i].buffer for phase in self.kernel.phases for i in phase.writes}
 
     @property
-    def buffers(self) -> Iterable[Buffer]:
-        yield from (ref.buffer for ref in (*self.operands, *self.results) if isinstance(ref, Ref))
+    def same(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of operands that may share memory."""
+        return self.kernel.same
 
 
 Item = Launch | HostCall | Loop
@@ -103,22 +99,6 @@ class Group:
     def buffers(self) -> Iterable[Buffer]:
         for call in self.calls:
             yield from call.buffers
-
-
-@dataclass
-class Begin:
-    """The start of a loop's steps."""
-
-    loop: Loop
-
-    @property
-    def buffers(self) -> Iterable[Buffer]:
-        yield from self.loop.buffers
-
-
-@dataclass
-class End(Begin):
-    """The end of a loop's steps."""
 
 
 Step = Group | HostCall | Begin | End

@@ -13,13 +13,14 @@ import numpy as np
 
 from ....compiler.graph import Graph
 from ....compiler.layout import Buffer, Ref, nbytes_of
+from ....compiler.plan.donate import share
+from ....compiler.plan.items import Begin, End, HostCall
+from ....compiler.plan.loops import Loop
 from ....core.array import DeviceArray
 from ....core.primitive import Primitive
 from . import status, toolchain
-from .donate import share
 from .emit import Places, text_of
-from .items import Begin, End, Group, HostCall, Item, Step
-from .loops import Loop
+from .items import Group, Item, Step
 from .lower import Lowering, Shared
 from .schedule import Plan, schedule
 from .team import Program, default_threads, prepare

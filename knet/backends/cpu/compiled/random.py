@@ -43,7 +43,7 @@ PREAMBLE = _text()
 def random_bits(lowering: Any, node: Node) -> tuple[Kernel, list[Ref], float]:
     """A unit is a block of four words; block b of each key's stream is that of counter b + 1."""
     key = lowering.dense(lowering.ref(node.operands[0]))
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     name, size, kind = lowering.shared.name(), size_of(node.params["shape"]), c_type(y.dtype)
     blocks, per = spec.blocks(node.params["shape"], y.dtype), 32 // y.dtype.itemsize
     words = "c[i]" if y.dtype.itemsize == 8 else "(uint32_t)(c[i / 2] >> i % 2 * 32)"  # the low half first
@@ -70,7 +70,7 @@ static void {name}(const uint64_t *key, {kind} *y, {_SCRATCH}) {{
 def derive_key(lowering: Any, node: Node) -> tuple[Kernel, list[Ref], float]:
     """A unit is a key."""
     key, data = (lowering.ref(x) for x in node.operands)
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     name, keys = lowering.shared.name(), y.size // 2
     shape = y.shape[:-1]
     half = f" + {key.strides[-1]}"

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ....compiler.layout import Buffer
+from ....compiler.plan.items import Begin, End, HostCall
+from ....compiler.plan.loops import Loop
+from ....compiler.plan.memory import place
 from .barriers import add_barriers
-from .items import Begin, Call, End, Group, HostCall, Item, Step
+from .items import Call, Group, Item, Step
 from .kernel import Phase
-from .loops import Loop
-from .memory import place
 
 _SMALL = 1 << 14  # operations; less than that one thread does sooner than two meet
 _CACHE = 384 << 10  # bytes that a group's part may touch: some of a core's second cache

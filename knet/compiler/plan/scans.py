@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....compiler.graph import Graph, Node, Value
-from ....compiler.layout import Ref
-from ....core import ShapedArray
-from ....core.aval import size_of
+from ...core import ShapedArray
+from ...core.aval import size_of
+from ..graph import Graph, Node, Value
+from ..layout import Ref
 from .items import HostCall
 from .loops import Carry, Loop, Slide
 
@@ -36,7 +36,7 @@ def scan(lowering: Any, node: Node) -> bool:
     for y, v in zip(node.results[call.carry :], call.body.outputs[call.carry :], strict=True):
         if y in places:
             continue
-        slide = Slide(shared, lowering.target(y))
+        slide = Slide(shared, lowering.result(y))
         loop.slides.append(slide)
         if v in made and v not in stacked and v in call.body.outputs[: call.carry]:
             stacked[v] = slide  # read in the next step from where it is stacked
@@ -60,7 +60,7 @@ def scan(lowering: Any, node: Node) -> bool:
     for y, carry in zip(node.results, loop.carries):
         result = carry.result(call.length, call.reverse)
         if y in lowering.direct:
-            lowering.copy(result, lowering.target(y), "copy to the result")
+            lowering.copy(result, lowering.result(y), "copy to the result")
         else:
             lowering.refs[y] = result
     return True

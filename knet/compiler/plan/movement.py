@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ....compiler.fuse import REDUCTIONS, Cluster
-from ....compiler.graph import Graph, Node, Value
-from ....compiler.layout import ALIASES, VIEWS, Buffer, Ref, base, reshaped, unreshaped, view
-from ....compiler.scan import ScanCall
-from ....core import ShapedArray, dtypes
-from ....core.ops import linalg, shape
-from .products import fits
+from ...core import ShapedArray
+from ...core.ops import linalg, shape
+from ..fuse import REDUCTIONS, Cluster
+from ..graph import Graph, Node, Value
+from ..layout import ALIASES, VIEWS, Buffer, Ref, base, reshaped, unreshaped, view
+from ..scan import ScanCall
 
 
 def plan(lowering: Any, items: Iterable[Cluster | Node]) -> None:
@@ -36,7 +35,7 @@ def plan(lowering: Any, items: Iterable[Cluster | Node]) -> None:
         assert node is not None
         if base in elementwise or node.op is shape.concatenate:
             return True
-        return node.op is linalg.matmul and base.dtype == dtypes.float32 and fits(node, place)
+        return node.op is linalg.matmul and lowering.fits(node, place)
 
     for node in reversed(others):
         y = node.results[0]
@@ -102,7 +101,7 @@ def slices(node: Node, y: Ref) -> list[Ref]:
 
 def concatenate(lowering: Any, node: Node) -> None:
     """Copies of the operands that are not computed in place."""
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     for x, piece in zip(node.operands, slices(node, y), strict=True):
         at = lowering.ref(x)
         if not _same(at, piece):
@@ -117,7 +116,7 @@ def _same(x: Ref, y: Ref) -> bool:
 
 def unslice(lowering: Any, node: Node) -> None:
     """Zeros, then the slice."""
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     zero = lowering.number(0, Value(ShapedArray((), y.dtype)))
     lowering.copy(Ref(zero.buffer, y.shape, (0,) * len(y.shape)), y, f"{list(y.shape)}: zeros")
     _into(lowering, node, node.operands[0], y)
@@ -125,7 +124,7 @@ def unslice(lowering: Any, node: Node) -> None:
 
 def update_slice(lowering: Any, node: Node) -> None:
     """A copy, then the slice."""
-    y = lowering.target(node.results[0])
+    y = lowering.result(node.results[0])
     lowering.copy(lowering.ref(node.operands[0]), y, f"{list(y.shape)}: copy to update a slice")
     _into(lowering, node, node.operands[1], y)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from ....compiler.layout import Buffer
-from .items import HostCall, Item, Launch
+from ..layout import Buffer
+from .items import HostCall
 from .loops import Loop
 
 
-def share(items: Sequence[Item], donated: Sequence[int]) -> dict[int, int]:
+def share(items: Sequence[Any], donated: Sequence[int]) -> dict[int, int]:
     """Output -> the donated input in whose memory it may be written; buffers are marked so (``Buffer.shares``).
 
     A result may take an input's place if the one launch that writes it reads each element right before, and nothing
@@ -25,14 +26,14 @@ def share(items: Sequence[Item], donated: Sequence[int]) -> dict[int, int]:
     shared: dict[int, int] = {}
     free = set(donated)
     for number, item in enumerate(items):
-        if not isinstance(item, Launch):
+        if isinstance(item, (HostCall, Loop)):
             continue
-        for i, j in item.kernel.same:
+        for i, j in item.same:
             x, y = item.operands[i].buffer, item.operands[j].buffer
             if x.kind != "input" or y.kind != "output" or x.number not in free or y.shares is not None:
                 continue
             # Another view of the input would find elements that are written already.
-            if any(ref.buffer is x and (k, j) not in item.kernel.same for k, ref in enumerate(item.operands)):
+            if any(ref.buffer is x and (k, j) not in item.same for k, ref in enumerate(item.operands)):
                 continue
             if x.nbytes == y.nbytes and last_reader[x] == number and writers[y] == [number]:
                 y.shares = x
@@ -41,16 +42,12 @@ def share(items: Sequence[Item], donated: Sequence[int]) -> dict[int, int]:
     return shared
 
 
-def _touched(item: Item) -> Iterator[Buffer]:
+def _touched(item: Any) -> Iterator[Buffer]:
     yield from item.buffers
     if isinstance(item, Loop):
         for inner in item.items:
             yield from _touched(inner)
 
 
-def _written(item: Item) -> set[Buffer]:
-    if isinstance(item, Launch):
-        return {item.operands[i].buffer for phase in item.kernel.phases for i in phase.writes}
-    if isinstance(item, HostCall):
-        return {ref.buffer for ref in item.results}
-    return set(item.buffers)
+def _written(item: Any) -> set[Buffer]:
+    return set(item.buffers) if isinstance(item, Loop) else item.written

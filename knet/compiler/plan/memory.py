@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from ....compiler.layout import Buffer
-from .items import Begin, End, Step
+from ..layout import Buffer
+from .items import Begin, End
 
 _ALIGN = 64
 
 
-def place(steps: Sequence[Step]) -> int:
+def place(steps: Sequence[Any]) -> int:
     """Give each work buffer an offset such that buffers alive at one time do not overlap; returns the bytes needed."""
     first: dict[Buffer, int] = {}
     last: dict[Buffer, int] = {}
@@ -46,7 +47,7 @@ def place(steps: Sequence[Step]) -> int:
     return total
 
 
-def ends_of(steps: Sequence[Step]) -> dict[int, int]:
+def ends_of(steps: Sequence[Any]) -> dict[int, int]:
     """Number of the End step of each Begin step."""
     ends: dict[int, int] = {}
     stack: list[int] = []

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ....compiler.layout import Buffer, Ref
-from ....core.aval import size_of
+from ...core.aval import size_of
+from ..layout import Buffer, Ref
 
 
 class Slide:
@@ -74,10 +74,9 @@ class Loop:
         """Buffers that its steps write."""
         written: set[Buffer] = set()
         for item in self.items:
+            written |= item.written
             if isinstance(item, Loop):
-                written |= item.written | set(item.buffers)
-            else:
-                written.update(item.operands[i].buffer for phase in item.kernel.phases for i in phase.writes)
+                written.update(item.buffers)
         return written
 
     @property
