@@ -179,7 +179,7 @@ def copy_into(x: DeviceBuffer, y: DeviceBuffer) -> None:
         graph.inputs = [Value(ShapedArray(b.shape, b.dtype)) for b in (x, y)]
         refs = [input_ref(k, *_parts(b)) for k, b in enumerate((x, y))]
         lowering = Lowering(graph, refs, [], Shared(x.runtime.target, literal=False))
-        lowering.copy(*refs, "copy")
+        lowering.copy(refs[0], refs[1], "copy")
         copy = _copies[key] = Launches(x.runtime, lowering, [0, 1], True, ())
     copy((x, y))
 

@@ -17,6 +17,7 @@ from ...core.array import DeviceArray
 from ...core.primitive import Primitive
 from ..graph import Graph
 from ..kernels.lower import lower
+from ..kernels.merge import merge
 from ..layout import Buffer, Ref
 from ..plan.donate import share
 from ..plan.items import Begin, End, HostCall
@@ -37,13 +38,14 @@ class Program:
         self.runtime = runtime
         lowering = lower(graph, runtime.target, literal=True)
         self.shares = share(lowering.items, donated)
-        self.peak_bytes = place(list(_flat(lowering.items)))
+        items = merge(lowering.items)
+        self.peak_bytes = place(list(_flat(items)))
         self.noting = lowering.shared.noting
-        launches = list(_launches(lowering.items))
+        launches = list(_launches(items))
         kernels = {item.kernel.name: item.kernel for item in launches}
         functions = dict(zip(kernels, runtime.functions(list(kernels.values()))))
         self.source = "\n".join(kernel.source for kernel in kernels.values())
-        self.kernels = tuple(_texts(lowering.items))
+        self.kernels = tuple(_texts(items))
         self.inputs = [dense_layout(x.shape, x.dtype) for x in graph.inputs]
         self.outputs = [dense_layout(y.shape, y.dtype) for y in graph.outputs]
         self.sizes = [max(1, y.nbytes) for y in graph.outputs]
@@ -51,7 +53,7 @@ class Program:
         for i, array in enumerate(lowering.shared.constants):
             self.places[f"constant{i}"] = (runtime.upload(np.asarray(array._host("a constant"))), 0)
         self.workspace = runtime.allocate(self.peak_bytes) if self.peak_bytes else None
-        self.steps = [self._step(item, functions) for item in lowering.items]
+        self.steps = [self._step(item, functions) for item in items]
         self.lock = threading.Lock()
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
@@ -148,7 +150,8 @@ class _Loop:
             for slide in loop.slides:
                 places[slide.moving.name] = place_of(slide.at(t))
             for carry, turn in zip(loop.carries, turns):
-                places[carry.writing.name] = turn[s % 2] if turn else places[carry.slide.moving.name]
+                moving = carry.slide
+                places[carry.writing.name] = turn[s % 2] if moving is None else places[moving.moving.name]
             for step in self.steps:
                 step.run(places)
             for carry in loop.carries:
@@ -187,16 +190,9 @@ def _alone(buffers: list[Any], i: int) -> bool:
     return sys.getrefcount(buffer) <= _HANDLES and sys.getrefcount(buffer.memory) <= _HOLDERS
 
 
-class _Held:
-    __slots__ = ("memory",)
-
-
 def _references() -> tuple[int, int]:
     """References to a buffer held by its handle, the list of a call and a name, and to its memory, as Python counts."""
-    held = _Held()
-    held.memory = object()
-    buffers = [held]
-    del held
+    buffers = [DeviceBuffer(None, object(), dense_layout((), np.dtype("float32")))]
     handle = (buffers[0],)
     buffer = buffers[0]
     return (sys.getrefcount(buffer), sys.getrefcount(buffer.memory)) if handle else (0, 0)

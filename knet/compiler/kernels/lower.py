@@ -69,6 +69,7 @@ class Lowering(plan.Lowering):
         if not printable(node) or node.op.name == "cast":
             return printable(node)
         from . import scalar
+
         try:
             return bool(scalar.text(node.op, compute_dtype(node)))
         except KeyError:  # a function that does not exist for the dtype
@@ -84,12 +85,14 @@ class Lowering(plan.Lowering):
 
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         from . import movement
+
         movement.copy(self, x, y, text)
 
     def cluster(self, cluster: Cluster) -> None:
         inputs, outputs = self.operands(cluster)
         text = " ".join(n.op.name for n in cluster.nodes)
         from .nest import nest
+
         nest(self, cluster, inputs, outputs, f"{cluster.sizes}: {text}")
 
     def node(self, node: Node) -> None:
@@ -102,6 +105,7 @@ class Lowering(plan.Lowering):
 
 GENERATORS: dict[str, Callable[[Lowering, Node], bool]] = {}
 import importlib
+
 for _name in ("movement", "gather", "along", "sort", "random", "products", "conv", "pool"):
     try:
         GENERATORS.update(importlib.import_module("." + _name, __package__).GENERATORS)
