@@ -46,4 +46,7 @@ typedef ulonglong2 knet_16;
 #define GLOBAL_BARRIER __syncthreads()
 """
 
-DIALECTS = {"opencl": _OPENCL, "cuda": _CUDA}
+_BOTH = """#define MIN(a, b) ((a) < (b) ? (a) : (b))
+"""
+
+DIALECTS = {"opencl": _OPENCL + _BOTH, "cuda": _CUDA + _BOTH}
