@@ -51,8 +51,8 @@ class Launch:
     """A kernel, the arrays behind its pointers, its numbers, and how many groups there are.
 
     Attributes:
-      written: positions of the operands that it writes.
-      same: pairs (read operand, written operand) that may share memory: each element is read right before it is written.
+      writes: positions of the operands that it writes.
+      same: pairs (read, written operand) that may share memory: each element is read right before it is written.
       text: what it computes, for people.
       work: operations, for people and for deciding what is small.
     """
@@ -61,7 +61,7 @@ class Launch:
     operands: list[Ref]
     numbers: list[Any]
     groups: Extent
-    written: frozenset[int]
+    writes: frozenset[int]
     text: str
     work: float = 0.0
     same: tuple[tuple[int, int], ...] = field(default=())
@@ -70,6 +70,11 @@ class Launch:
     def buffers(self) -> Iterable[Buffer]:
         """Everything that it reads or writes."""
         return (ref.buffer for ref in self.operands)
+
+    @property
+    def written(self) -> set[Buffer]:
+        """What it writes."""
+        return {self.operands[i].buffer for i in self.writes}
 
 
 class Writer:
