@@ -29,12 +29,14 @@ class Kernel(NamedTuple):
       source: its text.
       numbers: C types of the parameters behind the pointers.
       items: local size.
+      itemsizes: bytes of an element behind each pointer.
     """
 
     name: str
     source: str
     numbers: tuple[str, ...]
     items: Extent
+    itemsizes: tuple[int, ...]
 
 
 class Hole:
@@ -160,6 +162,7 @@ class Writer:
             text_.replace("@", name, 1),
             tuple(index if kind == "INDEX" else kind for kind, _ in self._numbers),
             items,
+            tuple(ref.dtype.itemsize for ref in self.operands),
         )
         numbers = [value for _, value in self._numbers]
         return Launch(kernel, self.operands, numbers, groups, frozenset(self.written), text or self.name, work, same)
