@@ -62,7 +62,7 @@ def _key(units: tuple[str, ...], name: str) -> str:
 @functools.cache
 def _headers() -> str:
     """The headers that programs may include."""
-    return "".join(path.read_text() for path in sorted(compiler.HEADERS.glob("*.h")))
+    return "".join(path.read_text() for folder in compiler.HEADERS for path in sorted(folder.glob("*.h")))
 
 
 def _fetch(key: str, units: tuple[str, ...], name: str) -> ctypes.CDLL:
