@@ -26,3 +26,11 @@
 #define knet_float(i) __int_as_float(i)
 #define knet_bits_f64(x) __double_as_longlong(x)
 #define knet_double(i) __longlong_as_double(i)
+
+/* For device.h. */
+#define KNET_CLAIM(lock) (atomicCAS((int *)(lock), 0, 1) == 0)
+#define KNET_FREE(lock) atomicExch((int *)(lock), 0)
+#define KNET_FENCE __threadfence()
+#define knet_mul_hi(a, b) __umul64hi(a, b)
+#define knet_ldexp_f32(x, n) ldexpf(x, n)
+#define knet_ldexp_f64(x, n) ldexp(x, n)
