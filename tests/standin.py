@@ -59,7 +59,7 @@ class Lowering:
         self.memory: dict[int, Any] = {}
         self.buffers: list[Buffer] = []
         self.refs: dict[Value, Ref] = {}
-        self.launches: list[Launch] = []
+        self.items: list[Launch] = []
         self._status: Ref | None = None
 
     def put(self, array: np.ndarray, base: np.ndarray | None = None) -> Ref:
@@ -124,7 +124,7 @@ class Lowering:
     def launch(self, launch: Launch) -> None:
         if not all(launch.groups):
             return
-        self.launches.append(launch)
+        self.items.append(launch)
         function = device().function(launch.kernel)
         arguments: list[Any] = []
         for ref in launch.operands:
@@ -149,6 +149,6 @@ def run(generate: Any, op: Any, arrays: Any, params: Any, target: Target, litera
     avals = avals if isinstance(avals, tuple) and not isinstance(avals, ShapedArray) else (avals,)
     node = Node(op, operands, params, avals)
     if not generate(lowering, node):
-        assert not lowering.launches
+        assert not lowering.items
         return None, lowering
     return [lowering.get(lowering.refs[y]) for y in node.results], lowering
