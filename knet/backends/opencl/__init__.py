@@ -1,3 +1,11 @@
-"""The OpenCL backend. Its place in the house; not written yet, and loading it says so."""
+"""The OpenCL backend: PyOpenCL opens devices, compiles and queues; what is computed is printed by knet.compiler."""
 
-raise ImportError("the OpenCL backend is not part of this version of Knet yet")
+from .runtime import runtimes
+
+__all__ = ["runtimes"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "backend":
+        raise ImportError("the operations of the OpenCL backend are not part of this version of Knet yet")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
