@@ -30,12 +30,14 @@ class Kernel(NamedTuple):
       source: its text.
       numbers: C types of the parameters behind the pointers.
       items: local size.
+      itemsizes: bytes of an element behind each pointer.
     """
 
     name: str
     source: str
     numbers: tuple[str, ...]
     items: Extent
+    itemsizes: tuple[int, ...]
 
 
 class Hole:
@@ -100,7 +102,8 @@ class Launch:
         x, y, z = self.items
         source = f"KERNEL({x}, {y}, {z}) @({', '.join(parameters)}) {{\n{bases}{self.body}}}\n"
         name = f"{self.name}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
-        return Kernel(name, source.replace("@", name, 1), tuple(self.number_kinds), self.items)
+        sizes = tuple(ref.dtype.itemsize for ref in self.operands)
+        return Kernel(name, source.replace("@", name, 1), tuple(self.number_kinds), self.items, sizes)
 
 
 class Writer:
