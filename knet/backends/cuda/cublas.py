@@ -47,6 +47,11 @@ class Blas:
         handle = self._handles.get(stream)
         return self._start(stream) if handle is None else handle
 
+    def prepare_for(self, stream: int) -> None:
+        """Have a handle for a stream before it is captured, if there were products: to start one then may wait."""
+        if self._library is not None:
+            self.handle(stream)
+
     def gemm(self, call: Gemm, dtype: str, a: int, b: int, c: int, stream: int) -> None:
         """Queue a product of matrices at three addresses."""
         handle = self.handle(stream)

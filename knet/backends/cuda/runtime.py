@@ -44,6 +44,8 @@ class CudaRuntime:
         self.launched = self.copied = self.allocated = self.replayed = 0
         self._thread = _Thread()
         self._lock = threading.RLock()
+        self._capture_lock = threading.Lock()
+        self._capture_stream: Any = None
         self._functions: dict[str, Any] = {}
         self.status: Any = None  # see knet.compiler.device.status
         self.pending = False
@@ -103,6 +105,28 @@ class CudaRuntime:
                 yield
             finally:
                 self._thread.queue = before
+
+    @contextlib.contextmanager
+    def capturing(self) -> Iterator[list[Any]]:
+        """Context in which this thread's launches are recorded and not queued; the list then has the graph.
+
+        They go into a stream of their own, so that other threads go on queueing meanwhile.
+        """
+        graphs: list[Any] = []
+        with self._capture_lock, self.current():
+            if self._capture_stream is None:
+                self._capture_stream = cupy.cuda.Stream(non_blocking=True)
+            stream = self._capture_stream
+            self.blas.prepare_for(stream.ptr)
+            with self.queueing_in(stream):
+                stream.begin_capture()
+                try:
+                    yield graphs
+                except BaseException:
+                    with contextlib.suppress(api.CUDARuntimeError):
+                        stream.end_capture()
+                    raise
+                graphs.append(stream.end_capture())
 
     # --- memory ------------------------------------------------------------------------------------------------------
 

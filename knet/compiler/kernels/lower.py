@@ -112,7 +112,7 @@ import importlib
 for _name in ("movement", "gather", "along", "sort", "random", "products", "conv", "pool"):
     try:
         GENERATORS.update(importlib.import_module("." + _name, __package__).GENERATORS)
-    except ImportError:
+    except (ImportError, AttributeError):
         pass
 
 
