@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...compiler.kernels.kernel import Extent, Kernel
-from ...compiler.kernels.prelude import DIALECTS
+from ...compiler.kernels.prelude import prelude
 from ...core import errors
 from .devices import Choice, cl, find_devices, target_of
 from .failures import decoded
@@ -70,17 +70,19 @@ class OpenCLRuntime:
     """
 
     def __init__(self, choice: Choice) -> None:
-        self.device = choice.device
+        self.device: Any = None  # Knet's, which the backend tells
+        self.status: Any = None
+        self.pending = False
         self.name = str(choice)
-        self.target = target_of(self.device)
+        self.target = target_of(choice.device)
         self.launched = 0
         self.copied = 0
         try:
-            self.context = cl.Context([self.device])
+            self.context = cl.Context([choice.device])
             self.queue = cl.CommandQueue(self.context)
         except cl.Error as e:
             raise decoded(e, self.name, "opening the device") from e
-        self.memory = Memory(self.context, self.queue, self.device, self.name)
+        self.memory = Memory(self.context, self.queue, choice.device, self.name)
         self.allocate = self.memory.allocate
         self._functions: dict[str, Function] = {}
         self._lock = threading.RLock()  # a kernel's arguments are its state: set and queued by one thread at a time
@@ -92,7 +94,7 @@ class OpenCLRuntime:
         with self._lock:
             new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
             if new:
-                self._functions.update(build(self.context, self.name, DIALECTS["opencl"], list(new.values())))
+                self._functions.update(build(self.context, self.name, prelude("opencl", self.target.doubles), list(new.values())))
         return [self._functions[kernel.name] for kernel in kernels]
 
     def launch(
