@@ -14,6 +14,7 @@ from .conv_direct import direct
 from .conv_geometry import Geometry, geometry
 from .conv_rows import correlate
 from .conv_tiles import fits
+from .conv_weights import weight_sums
 
 
 def computes(lowering: Any, node: Node) -> bool:
@@ -52,6 +53,8 @@ def _lowered(lowering: Any, node: Node, g: Geometry | None) -> bool:
         correlate(lowering, name, g, *operands, out, turned=False)
     elif tiled and name == "conv_input_grad" and g.stride == (1, 1, 1):
         correlate(lowering, name, g.backwards(), *operands, out, turned=True)
+    elif tiled and name == "conv_weight_grad":
+        weight_sums(lowering, name, g, *operands, out)
     else:
         direct(lowering, name, g, operands, out)
     return True
