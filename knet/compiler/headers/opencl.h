@@ -1,5 +1,6 @@
 /* The words of OpenCL C 1.2 for common.h, floats.h and integers.h, and its own functions of float. */
 #define KNET_INLINE static inline __attribute__((always_inline, unused))
+#define KNET_TABLE __constant
 #define KNET_F32(name) name
 #define KNET_F64(name) name
 
@@ -7,6 +8,7 @@
 #define __builtin_inff() as_float(0x7f800000)
 #define __builtin_nanf(text) as_float(0x7fc00000)
 #define __builtin_fabsf(x) fabs(x)
+#define __builtin_rintf(x) rint(x)
 #define __builtin_copysignf(x, y) copysign(x, y)
 #undef M_SQRT1_2 /* OpenCL has it only where there is double */
 #define M_SQRT1_2 0.70710678118654752440

@@ -111,8 +111,8 @@ import importlib
 
 for _name in ("movement", "gather", "along", "sort", "random", "products", "conv", "pool"):
     try:
-        GENERATORS.update(importlib.import_module("." + _name, __package__).GENERATORS)
-    except (ImportError, AttributeError):
+        GENERATORS.update(getattr(importlib.import_module("." + _name, __package__), "GENERATORS", {}))
+    except ImportError:
         pass
 
 

@@ -54,6 +54,13 @@ _BOTH = """#define MIN(a, b) ((a) < (b) ? (a) : (b))
 DIALECTS = {"opencl": _OPENCL + _BOTH, "cuda": _CUDA + _BOTH}
 
 
-def prelude(dialect: str, doubles: bool) -> str:
-    """What stands before the kernels of a program."""
-    return DIALECTS[dialect] + functions(dialect, doubles)
+def prelude(dialect: str, doubles: bool, loops: bool = False) -> str:
+    """C text before the kernels of a program.
+
+    Args:
+      dialect: "opencl" or "cuda".
+      doubles: whether the device computes with double.
+      loops: whether it is a CPU, where loops over functions should become vector instructions: sine, cosine and power
+        of float are then computed in double, of which GPUs have few units.
+    """
+    return DIALECTS[dialect] + functions(dialect, doubles, loops)
