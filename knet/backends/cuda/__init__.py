@@ -55,9 +55,9 @@ class CUDA(KernelBackend):
         """What speaks DLPack and ``__cuda_array_interface__`` for a buffer, without a copy."""
         return exchange.exported(buffer)
 
-    def from_dlpack(self, x: Any, index: int) -> DeviceBuffer:
-        """Buffer in the memory of another library's array on device ``index``."""
-        return exchange.imported(x, self.runtimes()[index])
+    def from_dlpack(self, x: Any, index: int, copy: bool) -> DeviceBuffer:
+        """Buffer in the memory of another library's array on device ``index``, or in a copy of it."""
+        return exchange.imported(x, self.runtimes()[index], copy)
 
 
 backend = CUDA()

@@ -18,7 +18,7 @@ from typing import Any
 from cuda import pathfinder
 
 from ...core import errors
-from ...core.precision import current_precision
+from ...core.precisions import current_precision
 from .blas import Gemm
 
 DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType

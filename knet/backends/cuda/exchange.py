@@ -53,18 +53,17 @@ def exported(buffer: DeviceBuffer) -> Exported:
         return Exported(cupy.ndarray(shape, dtype, pointer, strides=steps), runtime)
 
 
-def imported(x: Any, runtime: Any) -> DeviceBuffer:
-    """Buffer in the memory of another library's array on the runtime's device.
+def imported(x: Any, runtime: Any, copy: bool) -> DeviceBuffer:
+    """Buffer in the memory of another library's array on the runtime's device, or in a copy of it.
 
     Raises:
       BufferError: its strides are no multiples of the elements' size. DTypeError: a dtype that Knet has not.
     """
     with runtime.current(), runtime.stream:
         array = cupy.from_dlpack(x)
-    dtype = dtypes.canonical(array.dtype)
-    if dtype != array.dtype:
-        with runtime.current(), runtime.stream:
-            array = array.astype(dtype)
+        dtype = dtypes.canonical(array.dtype)
+        if copy:
+            array = array.copy()
     if any(step % dtype.itemsize for step in array.strides):
         raise BufferError("from_dlpack: strides between elements: copy the array first")
     strides = tuple(step // dtype.itemsize for step in array.strides)

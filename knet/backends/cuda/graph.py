@@ -15,7 +15,7 @@ from typing import Any
 from cupy_backends.cuda.api import runtime as api
 
 from ...compiler.device.program import Place, Program
-from ...core.precision import current_precision
+from ...core.precisions import current_precision
 
 MOVES = 4  # addresses of an argument or a result before it is staged
 GRAPHS = 8  # of a program
