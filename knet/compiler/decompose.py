@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from ..core import ShapedArray, dtypes
@@ -10,11 +10,18 @@ from ..core.ops import elementwise, reduce, shape
 from .graph import Builder, Graph, Node, Value
 
 
-def decompose(graph: Graph) -> Graph:
-    """The graph without the operations for which ``_RULES`` has another form."""
+def decompose(graph: Graph, widened: Container[str] | None = None) -> Graph:
+    """The graph without the operations for which ``_RULES`` has another form.
+
+    Args:
+      widened: operations that a backend cannot do on half types; all that ``WIDENED`` names by default.
+    """
     builder = Builder(graph)
     for node in graph.nodes:
-        rule = _RULES.get(getattr(node.op, "name", ""))
+        name = getattr(node.op, "name", "")
+        rule = _RULES.get(name)
+        if rule is None and name in (WIDENED if widened is None else widened):
+            rule = _widened
         result = rule(builder, node, builder.operands(node)) if rule is not None else None
         if result is None:
             builder.copy(node)
@@ -85,11 +92,15 @@ def _widened(builder: Builder, node: Node, operands: Any) -> Value | None:
     return y if y.dtype == aval.dtype else cast(y, aval.dtype)
 
 
-_WIDENED = ("matmul", "conv", "conv_input_grad", "conv_weight_grad", "max_pool", "avg_pool", "avg_pool_grad")
+# What kernels rather do in float32, with sums of many terms.
+WIDENED = (
+    "matmul", "conv", "conv_input_grad", "conv_weight_grad", "max_pool", "avg_pool", "avg_pool_grad",
+    "argmax", "argmin", "cumulative_sum", "cumulative_prod",
+)  # fmt: skip
 _RULES: dict[str, Callable[[Builder, Node, Any], Value | None]] = {
     "logsumexp": _logsumexp,
     "reduce_any": _truth(reduce.reduce_max),
     "reduce_all": _truth(reduce.reduce_min),
     **dict.fromkeys(("reduce_sum", "reduce_max", "reduce_min"), _reduction),
-    **dict.fromkeys((*_WIDENED, "argmax", "argmin", "cumulative_sum", "cumulative_prod"), _widened),
 }
+TAKEN_APART = frozenset(_RULES)

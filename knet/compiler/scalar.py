@@ -126,3 +126,65 @@ def literal(value: Any, dtype: Any) -> str:
         return ("-" if number < 0 else "") + ("__builtin_inff()" if dtype == dtypes.float32 else "__builtin_inf()")
     text = np.format_float_scientific(np.float32(number) if dtype == dtypes.float32 else number, unique=True, trim="0")
     return f"({text}{'f' if dtype == dtypes.float32 else ''})"
+
+
+# --- primitives -------------------------------------------------------------------------------------------------------
+
+_FLOATS = {"float32": "f32", "float64": "f64"}
+_INTEGERS = tuple(name for name in C_TYPES if "int" in name)
+
+_OF_FLOATS = (
+    "exp exp2 expm1 log log1p log2 log10 sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh erf erfc "
+    "lgamma pow sqrt cbrt hypot fabs rint floor ceil trunc copysign nextafter fmod remainder floor_divide fmax fmin "
+    "isinf isfinite signbit"
+).split()
+_OF_INTEGERS = (
+    "add subtract multiply negative signbit fabs fmax fmin left_shift right_shift fmod remainder floor_divide pow"
+).split()
+
+# Name in an expression -> dtype -> name in C.
+FUNCTIONS: dict[str, dict[str, str]] = {
+    name: {dtype: f"knet_{name}_{suffix}" for dtype, suffix in _FLOATS.items()} for name in _OF_FLOATS
+}
+for _name in _OF_INTEGERS:
+    FUNCTIONS.setdefault(_name, {}).update({dtype: f"knet_{_name}_{dtype}" for dtype in _INTEGERS})
+
+# Primitives whose shared expression is not NumPy's arithmetic in some kinds of dtype: kinds and expression.
+_WHOLE = {"iu": "x"}
+EXPRESSIONS: dict[str, dict[str, str]] = {
+    "add": {"b": "x | y", "iu": "add(x, y)"},
+    "subtract": {"iu": "subtract(x, y)"},
+    "multiply": {"b": "x & y", "iu": "multiply(x, y)"},
+    "negative": {"iu": "negative(x)"},
+    "square": {"iu": "multiply(x, x)"},
+    "remainder": {"iuf": "remainder(x, y)"},
+    "floor_divide": {"iuf": "floor_divide(x, y)"},
+    "bitwise_invert": {"b": "!x"},
+    "bitwise_left_shift": {"iu": "left_shift(x, y)"},
+    "bitwise_right_shift": {"iu": "right_shift(x, y)"},
+    "floor": _WHOLE, "ceil": _WHOLE, "trunc": _WHOLE, "rint": _WHOLE,
+    "isinf": {"biu": "0"}, "isfinite": {"biu": "1"},
+    "fmax": {"b": "x | y"}, "fmin": {"b": "x & y"},
+}  # fmt: skip
+
+_CALL = re.compile(r"\b([A-Za-z_]\w*)(?=\s*\()")
+_LITERAL = re.compile(r"(?<![\w.])(\d+\.\d*(?:e[-+]?\d+)?|\d+e[-+]?\d+|M_\w+)(?![\w.])")
+
+
+def text(primitive: Elementwise, dtype: Any) -> str:
+    """C text of a primitive in its operands' names, all of them variables of this dtype.
+
+    A primitive's own text (``Elementwise.c``) is in names of C's <math.h>; in their place come the functions of the
+    dtype, knet_exp_f32 or knet_add_int8, which ``headers`` defines for each device. Half types are computed in float.
+
+    Assign it to a variable of the result's type: C computes with integers narrower than int in int.
+
+    Raises:
+      KeyError: the expression has a function that does not exist for the dtype.
+    """
+    name = str(np.dtype(dtype))
+    kind = np.dtype(dtype).kind
+    c = next((c for kinds, c in EXPRESSIONS.get(primitive.name, {}).items() if kind in kinds), primitive.c)
+    c = _CALL.sub(lambda call: FUNCTIONS[call[1]][name], c)
+    # A literal of double would make all of a float expression double.
+    return _LITERAL.sub(r"(float)\1", c) if name == "float32" else c

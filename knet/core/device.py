@@ -99,7 +99,7 @@ class _Kernels(dict):
         kernel_tables.append(self)
 
     def __missing__(self, primitive: Any) -> Any:
-        kernel = self.backend.kernel(primitive) or self._fall_back(primitive)
+        kernel = self.backend.kernel(primitive) or on_host(primitive, self.device)
         if inspect_results is not None:
             kernel = self._inspected(primitive, kernel)
         self[primitive] = kernel
@@ -114,27 +114,38 @@ class _Kernels(dict):
 
         return inspected
 
-    def _fall_back(self, primitive: Any) -> Any:
-        backend, policy = self.backend, os.environ.get("KNET_FALLBACK", "warn")
-        if policy == "error":
-            raise errors.missing_kernel(primitive.name, backend.name)
-        if policy == "warn":
-            warnings.warn(
-                f"{primitive.name}: no kernel on {backend.name}; computed on the host (said once; KNET_FALLBACK=silent "
-                f"hides this, KNET_FALLBACK=error forbids it)",
-                RuntimeWarning,
-                stacklevel=4,
-            )
 
-        def on_host(*buffers: Any, **params: Any) -> Any:
-            hosts = [b if isinstance(b, (bool, int, float, complex)) else backend.to_host(b) for b in buffers]
-            out = primitive.body(*hosts, **params)
-            device = self.device
-            if primitive.multiple:
-                return tuple(backend.from_host(np.asarray(y), device) for y in out)
-            return backend.from_host(np.asarray(out), device)
+def on_host(primitive: Any, device: Device) -> Any:
+    """What takes the place of a kernel that a backend lacks: the primitive's body, on the host.
 
-        return on_host
+    Said once for each primitive and backend (KNET_FALLBACK=warn), kept silent ("silent"), or refused ("error").
+
+    Raises:
+      MissingKernel: under KNET_FALLBACK=error.
+    """
+    backend, policy = device.backend, os.environ.get("KNET_FALLBACK", "warn")
+    if policy == "error":
+        raise errors.missing_kernel(primitive.name, backend.name)
+    if policy == "warn" and (primitive.name, backend.name) not in _said:
+        _said.add((primitive.name, backend.name))
+        warnings.warn(
+            f"{primitive.name}: no kernel on {backend.name}; computed on the host (said once; KNET_FALLBACK=silent "
+            f"hides this, KNET_FALLBACK=error forbids it)",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+
+    def computed(*buffers: Any, **params: Any) -> Any:
+        hosts = [b if isinstance(b, (bool, int, float, complex)) else backend.to_host(b) for b in buffers]
+        out = primitive.body(*hosts, **params)
+        if primitive.multiple:
+            return tuple(backend.from_host(np.asarray(y), device) for y in out)
+        return backend.from_host(np.asarray(out), device)
+
+    return computed
+
+
+_said: set[tuple[str, str]] = set()
 
 
 class _Scalars(dict):

@@ -1,11 +1,20 @@
-"""The OpenCL backend: PyOpenCL opens devices, compiles and queues; what is computed is printed by knet.compiler."""
+"""The OpenCL backend: kernels of Knet's own printer, run by PyOpenCL on the devices of any maker."""
 
-from .runtime import runtimes
+from __future__ import annotations
 
-__all__ = ["runtimes"]
+from typing import Any
+
+from ...compiler.device.backend import KernelBackend
+from . import runtime
 
 
-def __getattr__(name: str) -> object:
-    if name == "backend":
-        raise ImportError("the operations of the OpenCL backend are not part of this version of Knet yet")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+class OpenCL(KernelBackend):
+    """See :class:`knet.core.device.Backend`."""
+
+    name = "opencl"
+
+    def runtimes(self) -> list[Any]:
+        return runtime.runtimes()
+
+
+backend = OpenCL()

@@ -34,7 +34,17 @@ class Runtime(Protocol):
     def launch(
         self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
     ) -> None:
-        """Queue a kernel. ``pointers``: (memory, offset in elements); ``numbers``: Python numbers, in the kernel's types."""
+        """Queue a kernel.
+
+        Args:
+          pointers: (memory, offset in elements) of each array.
+          numbers: Python numbers, which become ``Kernel.numbers``.
+        """
+
+    def prepare(
+        self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+    ) -> Any:
+        """A launch to be repeated: ``run()`` queues it, ``set(i, memory, offset)`` exchanges an array."""
 
     def upload(self, array: np.ndarray[Any, Any]) -> Any:
         """Memory with the contents of an array in row-major order. The array may change when this returns."""

@@ -7,10 +7,11 @@ shape and the compiler should know it; for eager operations it is a parameter, s
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ...core import dtypes
@@ -29,12 +30,14 @@ class Kernel(NamedTuple):
       source: its text.
       numbers: C types of the parameters behind the pointers.
       items: local size.
+      itemsizes: bytes of an element behind each pointer.
     """
 
     name: str
     source: str
     numbers: tuple[str, ...]
     items: Extent
+    itemsizes: tuple[int, ...]
 
 
 class Hole:
@@ -48,28 +51,59 @@ class Hole:
 
 @dataclass
 class Launch:
-    """A kernel, the arrays behind its pointers, its numbers, and how many groups there are.
+    """The body of a kernel, the arrays behind its pointers, its numbers, and how many groups there are.
 
     Attributes:
-      written: positions of the operands that it writes.
-      same: pairs (read operand, written operand) that may share memory: each element is read right before it is written.
+      name: what it does, a C name.
+      body: C text; ``a0``, ``a1``, ... are the arrays, ``n0``, ``n1``, ... the numbers.
+      operands: the arrays.
+      writes: positions of the operands that it writes.
+      kinds: C types of the operands' elements.
+      numbers: values, or Holes, of the numbers; ``number_kinds`` their C types.
+      groups, items: how many groups, of how many items.
+      restrict: whether no array that it writes overlaps another one.
       text: what it computes, for people.
       work: operations, for people and for deciding what is small.
+      same: pairs (read, written operand) that may share memory: each element is read right before it is written.
     """
 
-    kernel: Kernel
+    name: str
+    body: str
     operands: list[Ref]
+    writes: frozenset[int]
+    kinds: list[str]
     numbers: list[Any]
+    number_kinds: list[str]
     groups: Extent
-    written: frozenset[int]
+    items: Extent
+    restrict: bool
     text: str
     work: float = 0.0
-    same: tuple[tuple[int, int], ...] = field(default=())
+    same: tuple[tuple[int, int], ...] = ()
 
     @property
     def buffers(self) -> Iterable[Buffer]:
         """Everything that it reads or writes."""
         return (ref.buffer for ref in self.operands)
+
+    @property
+    def written(self) -> set[Buffer]:
+        """What it writes."""
+        return {self.operands[i].buffer for i in self.writes}
+
+    @functools.cached_property
+    def kernel(self) -> Kernel:
+        """The kernel, named by its text."""
+        where = "" if self.restrict else "SHARED_"
+        typed = [k if i in self.writes else f"const {k}" for i, k in enumerate(self.kinds)]
+        parameters = [f"{where}POINTER({kind}, a{i})" for i, kind in enumerate(typed)]
+        parameters += [f"const {kind} n{i}" for i, kind in enumerate(self.number_kinds)]
+        bases = "".join(f"    {where}BASE({kind}, a{i})\n" for i, kind in enumerate(typed))
+        x, y, z = self.items
+        source = f"KERNEL({x}, {y}, {z}) @({', '.join(parameters)}) {{\n{bases}{self.body}}}\n"
+        name = f"{self.name}_{hashlib.sha256(source.encode()).hexdigest()[:12]}"
+        sizes = tuple(ref.dtype.itemsize for ref in self.operands)
+        return Kernel(name, source.replace("@", name, 1), tuple(self.number_kinds), self.items, sizes)
 
 
 class Writer:
@@ -143,26 +177,23 @@ class Writer:
         restrict: bool = True,
     ) -> Launch:
         """The kernel with this body, launched."""
-        items = items or (self.target.items, 1, 1)
         index = "int" if all(map(_fits, self.operands)) else "long"
-        types = [f"knet_{ref.dtype.itemsize}" if self.raw else c_type(ref.dtype) for ref in self.operands]
-        kinds = [kind if i in self.written else f"const {kind}" for i, kind in enumerate(types)]
-        where = "POINTER" if restrict else "SHARED_POINTER"
-        parameters = [f"{where}({kind}, a{i})" for i, kind in enumerate(kinds)]
-        parameters += [f"const {kind} n{i}" for i, (kind, _) in enumerate(self._numbers)]
-        bases = "".join(f"    {where.replace('POINTER', 'BASE')}({kind}, a{i})\n" for i, kind in enumerate(kinds))
-        x, y, z = items
-        text_ = f"KERNEL({x}, {y}, {z}) @({', '.join(parameters)}) {{\n{bases}{body}}}\n"
-        text_ = re.sub(r"\bINDEX\b", index, text_)
-        name = f"{self.name}_{hashlib.sha256(text_.encode()).hexdigest()[:12]}"
-        kernel = Kernel(
-            name,
-            text_.replace("@", name, 1),
-            tuple(index if kind == "INDEX" else kind for kind, _ in self._numbers),
-            items,
+        kinds = [f"knet_{ref.dtype.itemsize}" if self.raw else c_type(ref.dtype) for ref in self.operands]
+        return Launch(
+            self.name,
+            re.sub(r"\bINDEX\b", index, body),
+            self.operands,
+            frozenset(self.written),
+            kinds,
+            [value for _, value in self._numbers],
+            [index if kind == "INDEX" else kind for kind, _ in self._numbers],
+            groups,
+            items or (self.target.items, 1, 1),
+            restrict,
+            text or self.name,
+            work,
+            same,
         )
-        numbers = [value for _, value in self._numbers]
-        return Launch(kernel, self.operands, numbers, groups, frozenset(self.written), text or self.name, work, same)
 
 
 def _fits(ref: Ref) -> bool:

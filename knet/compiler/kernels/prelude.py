@@ -7,6 +7,8 @@ group its place, ``BARRIER`` holds its items together and shows local memory, ``
 
 from __future__ import annotations
 
+from .scalar import functions
+
 _OPENCL = """
 #pragma OPENCL FP_CONTRACT OFF
 typedef char int8_t; typedef short int16_t; typedef int int32_t; typedef long int64_t;
@@ -46,4 +48,19 @@ typedef ulonglong2 knet_16;
 #define GLOBAL_BARRIER __syncthreads()
 """
 
-DIALECTS = {"opencl": _OPENCL, "cuda": _CUDA}
+_BOTH = """#define MIN(a, b) ((a) < (b) ? (a) : (b))
+"""
+
+DIALECTS = {"opencl": _OPENCL + _BOTH, "cuda": _CUDA + _BOTH}
+
+
+def prelude(dialect: str, doubles: bool, loops: bool = False) -> str:
+    """C text before the kernels of a program.
+
+    Args:
+      dialect: "opencl" or "cuda".
+      doubles: whether the device computes with double.
+      loops: whether it is a CPU, where loops over functions should become vector instructions: sine, cosine and power
+        of float are then computed in double, of which GPUs have few units.
+    """
+    return DIALECTS[dialect] + functions(dialect, doubles, loops)

@@ -6,7 +6,7 @@ What is common to all backends; a backend's subclass says what it can fuse, and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,10 @@ class Lowering:
       inputs, outputs: where its inputs lie and its outputs are wanted, densely.
     """
 
+    widened: Container[str] | None = None  # see decompose
+
     def __init__(self, graph: Graph, inputs: Sequence[Ref], outputs: Sequence[Ref], shared: Any) -> None:
-        self.graph = decompose(graph)
+        self.graph = decompose(graph, self.widened)
         self.shared = shared
         self.items: list[Any] = []
         self.refs: dict[Value, Ref] = dict(zip(self.graph.inputs, inputs, strict=True))

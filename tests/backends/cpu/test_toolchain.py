@@ -12,6 +12,7 @@ import traceback
 import pytest
 
 from knet.backends.cpu.compiled import compiler, toolchain
+from knet.compiler import cache as programs
 from knet.core.errors import DeviceError
 
 pytestmark = pytest.mark.skipif(toolchain.available() is not None, reason=str(toolchain.available()))
@@ -123,21 +124,21 @@ def test_the_directory_is_private(cache):
 
 
 def test_a_directory_that_cannot_be_trusted_is_not_used(cache, monkeypatch):
-    toolchain._directory.cache_clear()
+    programs._directory.cache_clear()
     cache.mkdir(mode=0o700)
     (cache / "planted.so").write_bytes(b"")
     cache.chmod(0o770)
     with pytest.warns(RuntimeWarning, match="other users may write into it"):
-        private = toolchain.directory()
+        private = programs.directory()
     assert private != cache and private.stat().st_mode & 0o777 == 0o700
     assert toolchain.build(SEVEN).seven() == 7 and len(entries(private)) == 1
-    assert toolchain.directory() == private, "one warning, one directory"
+    assert programs.directory() == private, "one warning, one directory"
     cache.chmod(0o700)
-    toolchain._directory.cache_clear()
+    programs._directory.cache_clear()
     monkeypatch.setattr(os, "getuid", lambda: cache.stat().st_uid + 1)
     with pytest.warns(RuntimeWarning, match="belongs to another user"):
-        assert toolchain.directory() not in (cache, private)
-    toolchain._directory.cache_clear()
+        assert programs.directory() not in (cache, private)
+    programs._directory.cache_clear()
 
 
 def test_a_directory_that_cannot_be_made_is_replaced_for_this_process(tmp_path):

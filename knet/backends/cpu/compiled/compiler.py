@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ....compiler import headers
 from ....core import errors
 
-HEADERS = Path(__file__).parent
+HEADERS = (Path(__file__).parent, headers.FOLDER)
 # Measured with gcc 12 on 6 GEMMs, 8 maps and 4 sums: -O3 213 ms, -O2 -ftree-vectorize 202 ms, -O1 137 ms (no vectors),
 # an empty file 24 ms. No single pass of -O3 is worth leaving out.
 FLAGS = (
@@ -103,7 +104,7 @@ def compile_to(folder: Path, units: Sequence[str], name: str) -> Path:
     Raises:
       DeviceError: the compiler reports an error. The whole output is in the exception's notes.
     """
-    command = [*compiler().command, f"-I{HEADERS}"]
+    command = [*compiler().command, *(f"-I{folder}" for folder in HEADERS)]
     library = folder / f"{name}.so"
     names = [name] if len(units) == 1 else [f"{name}{i}" for i in range(len(units))]
     for unit, text in zip(names, units):

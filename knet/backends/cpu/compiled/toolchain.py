@@ -5,28 +5,23 @@ the headers, the flags, the compiler and the CPU features that it makes use of (
 unequal machines). The digest is a hash of the library itself. A single rename publishes an entry, so any number of
 processes may build the same one; a truncated or altered file is noticed before it is loaded, and built again.
 
-The directory is ``KNET_CACHE_DIR``, else ``knet`` in the platform's cache directory. Loading a library runs its code,
-so a directory that others may write into is not used.
+The directory is that of :mod:`knet.compiler.cache`.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import ctypes
 import functools
 import hashlib
 import os
-import shutil
-import stat
-import sys
 import tempfile
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from ....compiler.cache import directory
 from . import compiler
 from .compiler import available as available
 
@@ -67,7 +62,7 @@ def _key(units: tuple[str, ...], name: str) -> str:
 @functools.cache
 def _headers() -> str:
     """The headers that programs may include."""
-    return "".join(path.read_text() for path in sorted(compiler.HEADERS.glob("*.h")))
+    return "".join(path.read_text() for folder in compiler.HEADERS for path in sorted(folder.glob("*.h")))
 
 
 def _fetch(key: str, units: tuple[str, ...], name: str) -> ctypes.CDLL:
@@ -103,57 +98,3 @@ def _load(entry: Path) -> ctypes.CDLL | None:
 
 def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:32]
-
-
-# --- the directory ----------------------------------------------------------------------------------------------------
-
-
-def directory() -> Path:
-    """Where libraries are kept."""
-    return _directory(os.environ.get("KNET_CACHE_DIR", ""))
-
-
-@functools.cache
-def _directory(setting: str) -> Path:
-    """The directory for KNET_CACHE_DIR=setting; one for this process alone if that one cannot be used."""
-    path = Path(setting or "~/.cache/knet")
-    try:
-        path = Path(setting).expanduser().absolute() if setting else _platform_directory()
-        reason = _refusal(path)
-    except RuntimeError as e:  # there is no home directory
-        reason = str(e)
-    if reason is None:
-        return path
-    warnings.warn(
-        f"{path} does not serve as cache of compiled programs: {reason}. This process compiles into a directory of its "
-        f"own. Set KNET_CACHE_DIR to a directory that you alone can write.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-    private, owner = tempfile.mkdtemp(prefix="knet-"), os.getpid()
-    atexit.register(lambda: shutil.rmtree(private, ignore_errors=True) if os.getpid() == owner else None)
-    return Path(private)
-
-
-def _platform_directory() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "knet"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "knet"
-
-
-def _refusal(path: Path) -> str | None:
-    """Why libraries in this directory cannot be trusted, or not be written; None if all is well."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = path.stat()
-    except OSError as e:
-        return f"it cannot be made ({e.strerror})"
-    if not stat.S_ISDIR(status.st_mode):
-        return "it is no directory"
-    if status.st_uid != os.getuid():
-        return "it belongs to another user"
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "other users may write into it"
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        return "it is not writable"
-    return None

@@ -3,7 +3,9 @@
 #ifndef KNET_INTEGERS_H
 #define KNET_INTEGERS_H
 
+#ifndef KNET_INLINE
 #include "scalar.h"
+#endif
 
 /* type: of the numbers; wide: unsigned, not narrower than int, so that arithmetic in it is defined; bits: of type. */
 #define KNET_INTEGER(suffix, type, wide, bits) \

@@ -1,0 +1,121 @@
+"""A kernel's arguments as the driver wants them, and its launch.
+
+``cuLaunchKernel`` reads a table of addresses, one for each parameter. Here parameter i always lies in slot i of eight
+bytes, so the table is the same for all kernels. CuPy's ``RawKernel`` makes an object for each argument at each launch;
+filling the slots by one ``struct`` call costs a fraction of that, and a launch of a program is packed once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...compiler.kernels.kernel import Extent, Kernel
+
+_FORMATS = {
+    "int": "i4x", "long": "q", "float": "f4x", "double": "d",
+    "int8_t": "b7x", "int16_t": "h6x", "int32_t": "i4x", "int64_t": "q",
+    "uint8_t": "B7x", "uint16_t": "H6x", "uint32_t": "I4x", "uint64_t": "Q",
+}  # fmt: skip
+_DTYPES = {
+    "b": np.int8, "h": np.int16, "i": np.int32, "q": np.int64, "B": np.uint8, "H": np.uint16, "I": np.uint32,
+    "Q": np.uint64, "f": np.float32, "d": np.float64,
+}  # fmt: skip
+MOST = 512  # parameters of a kernel: CUDA allows 4 KB of them
+
+
+class Arguments:
+    """Slots for the parameters of a kernel, and the table of their addresses."""
+
+    __slots__ = ("_table", "slots", "table")
+
+    def __init__(self, count: int = MOST) -> None:
+        self.slots = (ctypes.c_uint64 * max(1, count))()
+        first = ctypes.addressof(self.slots)
+        self._table = (ctypes.c_uint64 * max(1, count))(*range(first, first + 8 * count, 8))
+        self.table = ctypes.addressof(self._table)
+
+
+class Function:
+    """A kernel that is loaded on a device.
+
+    Attributes:
+      handle: the driver's.
+      pack: writes addresses and numbers into slots.
+      itemsizes: bytes of an element of each array.
+      module: what it was loaded with; it is unloaded when nothing refers to it any more.
+    """
+
+    __slots__ = ("handle", "items", "itemsizes", "kinds", "module", "name", "pack")
+
+    def __init__(self, kernel: Kernel, handle: int, module: Any) -> None:
+        if len(kernel.itemsizes) + len(kernel.numbers) > MOST:
+            raise ValueError(f"{kernel.name}: more than {MOST} parameters")
+        formats = [_FORMATS[kind] for kind in kernel.numbers]
+        self.name = kernel.name
+        self.handle = handle
+        self.module = module
+        self.items: Extent = kernel.items
+        self.itemsizes = kernel.itemsizes
+        self.kinds = [_DTYPES[text[0]] for text in formats]
+        self.pack = struct.Struct("=" + "Q" * len(kernel.itemsizes) + "".join(formats)).pack_into
+
+    def fill(self, arguments: Arguments, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]) -> None:
+        """Write the arguments of a launch. ``pointers``: (memory, offset in elements)."""
+        addresses = [memory.ptr + offset * size for (memory, offset), size in zip(pointers, self.itemsizes, strict=True)]
+        try:
+            self.pack(arguments.slots, 0, *addresses, *numbers)
+        except (struct.error, OverflowError):
+            # A number that its type does not hold as it is: 2.0 for an int, 1e40 for a float, -1 for an unsigned one.
+            self.pack(arguments.slots, 0, *addresses, *map(converted, numbers, self.kinds))
+
+
+def converted(number: Any, kind: Any) -> Any:
+    """A number as a type of C holds it: integers wrap around, and what is too large for a float is infinite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if isinstance(number, int) and np.dtype(kind).kind in "iu":
+            return int(np.asarray(number & 0xFFFF_FFFF_FFFF_FFFF, np.uint64).astype(kind))
+        return np.asarray(number).astype(kind)[()].item()
+
+
+class Scratch(threading.local):
+    """Slots of a thread for launches that happen once: the driver reads them without Python's lock."""
+
+    def __init__(self) -> None:
+        self.arguments = Arguments()
+
+
+class Prepared:
+    """A launch whose arguments are written; ``run`` queues it.
+
+    The memory of its pointers is held until another takes its place.
+    """
+
+    __slots__ = ("_arguments", "_function", "_launch", "_memory", "_runtime", "_shape")
+
+    def __init__(
+        self, runtime: Any, launch: Any, function: Function, groups: Extent, pointers: Any, numbers: Sequence[Any]
+    ) -> None:
+        self._runtime = runtime
+        self._launch = launch
+        self._function = function
+        self._shape = (*groups, *function.items)
+        self._memory = [memory for memory, _ in pointers]
+        self._arguments = Arguments(len(function.itemsizes) + len(function.kinds))
+        function.fill(self._arguments, pointers, numbers)
+
+    def set(self, i: int, memory: Any, offset: int) -> None:
+        """Let pointer i point to another piece of memory, ``offset`` in elements."""
+        self._arguments.slots[i] = memory.ptr + offset * self._function.itemsizes[i]
+        self._memory[i] = memory
+
+    def run(self) -> None:
+        """Queue the kernel. The runtime's device must be current: see ``Runtime.current``."""
+        runtime = self._runtime
+        self._launch(self._function.handle, *self._shape, 0, runtime.queue, self._arguments.table, 0)
+        runtime.launched += 1

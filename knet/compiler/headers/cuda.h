@@ -1,0 +1,28 @@
+/* The words of CUDA C++ for common.h and integers.h. Its functions of float are within 4 ulp, and no loop is to be turned
+   into vector instructions, so that none of floats.h is needed. */
+#pragma nv_diag_suppress 186 /* integers.h compares unsigned numbers with 0, as one text serves all types */
+#define KNET_INLINE __device__ __forceinline__
+#define KNET_F32(name) name##f
+#define KNET_F64(name) name
+
+/* Numbers are printed with these. */
+#define __builtin_inff() __int_as_float(0x7f800000)
+#define __builtin_nanf(text) __int_as_float(0x7fc00000)
+#define __builtin_inf() __longlong_as_double(0x7ff0000000000000LL)
+#define __builtin_nan(text) __longlong_as_double(0x7ff8000000000000LL)
+#define __builtin_fabsf(x) fabsf(x)
+#define __builtin_fabs(x) fabs(x)
+#ifndef INFINITY
+#define INFINITY __builtin_inff()
+#endif
+#ifndef NAN
+#define NAN __builtin_nanf("")
+#endif
+#ifndef M_SQRT1_2
+#define M_SQRT1_2 0.70710678118654752440
+#endif
+
+#define knet_bits_f32(x) __float_as_int(x)
+#define knet_float(i) __int_as_float(i)
+#define knet_bits_f64(x) __double_as_longlong(x)
+#define knet_double(i) __longlong_as_double(i)
