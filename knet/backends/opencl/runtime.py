@@ -94,7 +94,7 @@ class OpenCLRuntime:
         with self._lock:
             new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
             if new:
-                self._functions.update(build(self.context, self.name, prelude("opencl", self.target.doubles), list(new.values())))
+                self._functions.update(build(self.context, self.name, prelude("opencl", self.target.doubles, self.target.loops), list(new.values())))
         return [self._functions[kernel.name] for kernel in kernels]
 
     def launch(
