@@ -17,7 +17,7 @@ from ...core import errors
 from .devices import Choice, cl, find_devices, target_of
 from .failures import decoded
 from .memory import Memory
-from .programs import Function, build, set_pointer
+from .programs import Function, build, pack_offset
 
 
 class Prepared:
@@ -26,7 +26,7 @@ class Prepared:
     For one thread at a time. It holds the memory that it was given.
     """
 
-    __slots__ = ("_groups", "_kernel", "_memories", "_name", "_runtime", "_items")
+    __slots__ = ("_groups", "_items", "_kernel", "_memories", "_name", "_offsets", "_runtime")
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Prepared:
         self._groups = groups
         self._items = function.items
         self._memories = [memory for memory, _ in pointers]
+        self._offsets = [offset for _, offset in pointers]
         function.set(self._kernel, pointers, numbers)
 
     def run(self) -> None:
@@ -59,8 +60,12 @@ class Prepared:
 
     def set(self, i: int, memory: Any, offset: int = 0) -> None:
         """Let pointer ``i`` begin at an element of another piece of memory, from the next ``run`` on."""
-        set_pointer(self._kernel, i, memory, offset)
-        self._memories[i] = memory
+        if memory is not self._memories[i]:
+            self._kernel._set_arg_multi((2 * i, memory))
+            self._memories[i] = memory
+        if offset != self._offsets[i]:
+            self._kernel._set_arg_buf_multi((2 * i + 1, pack_offset(offset)))
+            self._offsets[i] = offset
 
 
 class OpenCLRuntime:
