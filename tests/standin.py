@@ -36,7 +36,9 @@ class Device:
 
     def function(self, kernel: Any) -> Any:
         if kernel.source not in self.built:
-            program = cl.Program(self.context, prelude("opencl", True) + kernel.source).build(cache_dir=False)
+            program = cl.Program(self.context, prelude("opencl", True, kernel.items[0] == 1) + kernel.source).build(
+                ["-w"], cache_dir=False
+            )
             self.built[kernel.source] = cl.Kernel(program, kernel.name)
         return self.built[kernel.source]
 
@@ -59,7 +61,7 @@ class Lowering:
         self.memory: dict[int, Any] = {}
         self.buffers: list[Buffer] = []
         self.refs: dict[Value, Ref] = {}
-        self.items: list[Launch] = []
+        self.launches: list[Launch] = []
         self._status: Ref | None = None
 
     def put(self, array: np.ndarray, base: np.ndarray | None = None) -> Ref:
@@ -124,7 +126,7 @@ class Lowering:
     def launch(self, launch: Launch) -> None:
         if not all(launch.groups):
             return
-        self.items.append(launch)
+        self.launches.append(launch)
         function = device().function(launch.kernel)
         arguments: list[Any] = []
         for ref in launch.operands:
@@ -149,6 +151,6 @@ def run(generate: Any, op: Any, arrays: Any, params: Any, target: Target, litera
     avals = avals if isinstance(avals, tuple) and not isinstance(avals, ShapedArray) else (avals,)
     node = Node(op, operands, params, avals)
     if not generate(lowering, node):
-        assert not lowering.items
+        assert not lowering.launches
         return None, lowering
     return [lowering.get(lowering.refs[y]) for y in node.results], lowering
