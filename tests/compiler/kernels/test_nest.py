@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import nvrtc
 import pytest
-
 from random_graphs import Maker
 
 import knet
@@ -15,20 +15,14 @@ from knet.compiler.graph import Graph, Node, Value
 from knet.compiler.kernels.kernel import Hole, Writer
 from knet.compiler.kernels.lower import lower
 from knet.compiler.kernels.nest import nest
+from knet.compiler.kernels.prelude import prelude
 from knet.compiler.layout import Buffer, Ref
 from knet.core import ShapedArray, dtypes
 from knet.core.ops import elementwise
 
-from .launching import TARGETS, lowered, queue, run
-
-pytestmark = pytest.mark.usefixtures("device")
+from .launching import TARGETS, lowered, run
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def device():
-    return queue()
 
 
 def draw(*shape, dtype="float32"):
@@ -265,3 +259,14 @@ def test_a_sum_of_few_results_is_cut_into_segments():
         assert len(launches) == 2
         assert launches[0].groups[0] * launches[0].groups[1] > 1
     assert len(lowered(lambda a: a.sum(), [draw(100)], "loops", True).items) == 1
+
+
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("literal", [True, False], ids=["literal", "parameters"])
+def test_texts_compile_as_cuda(literal, arch):
+    launches = [x for f, arrays in CASES.values() for x in lowered(f, arrays, "cuda", literal).items]
+    for dtype in DTYPES:
+        x = draw(37, 45, dtype=dtype)
+        launches += lowered(of_every_dtype, [x, x], "cuda", literal).items
+    texts = {launch.kernel.source for launch in launches}
+    assert nvrtc.compile(prelude("cuda", True) + "".join(texts), arch)
