@@ -872,6 +872,17 @@ def no_pool(where: str, device: Any) -> DeviceError:
     )
 
 
+def no_cuda_device(reason: str, fix: str) -> DeviceError:
+    return DeviceError(f"cuda: {reason}.\n  fix: {fix}.")
+
+
+def missing_cuda_library(name: str, reason: str) -> DeviceError:
+    return DeviceError(
+        f"cuda: {name} cannot be loaded: {reason}.\n"
+        f'  fix: pip install "cupy-cuda13x[ctk]" (of CUDA 12: "cupy-cuda12x[ctk]"), or install the CUDA toolkit.'
+    )
+
+
 def no_compiler(reason: str) -> DeviceError:
     return DeviceError(
         f"compiled programs: {reason}.\n"
