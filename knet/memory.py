@@ -1,8 +1,8 @@
 """Memory of devices that have a pool: how much is used and held, a limit, and giving back what is not used.
 
 A device's driver is slow at giving memory, so what arrays leave is held in a pool for the next ones. ``used`` counts
-what arrays have, ``held`` what the process has from the driver. The CPU backend has no pool: its arrays are NumPy's, and
-the functions raise DeviceError for it. ``KNET_MEMORY_LIMIT`` (bytes, "2GiB", "80%") sets a limit for every device when
+what arrays have, ``held`` what the process has from the driver. The CPU backend has no pool: its arrays are NumPy's,
+and the functions raise DeviceError for it. ``KNET_MEMORY_LIMIT`` (bytes, "2GiB", "80%") limits every device from when
 it is opened.
 
 A backend takes part by a method ``runtime(device)``, whose result has ``memory_used()``, ``memory_held()``,

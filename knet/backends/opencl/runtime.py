@@ -17,7 +17,7 @@ from ...core import errors
 from .devices import Choice, cl, find_devices, target_of, works_in_host_memory
 from .failures import decoded
 from .memory import Memory
-from .programs import Function, build, set_pointer
+from .programs import Function, build, pack_offset
 from .transfers import Transfers
 
 
@@ -130,7 +130,7 @@ class Prepared:
     It has a kernel object of its own, is for one thread at a time, and keeps no memory alive: whoever runs it does.
     """
 
-    __slots__ = ("_function", "_groups", "_kernel", "_runtime")
+    __slots__ = ("_function", "_groups", "_kernel", "_offsets", "_runtime")
 
     def __init__(
         self,
@@ -144,11 +144,15 @@ class Prepared:
         self._function = function
         self._groups = groups
         self._kernel = function.another()
+        self._offsets = [offset for _, offset in pointers]
         function.set(self._kernel, pointers, numbers)
 
     def set(self, i: int, memory: Any, offset: int = 0) -> None:
         """Let pointer ``i`` begin at an element of another piece of memory, from the next ``run`` on."""
-        set_pointer(self._kernel, i, memory, offset)
+        self._kernel._set_arg_multi((2 * i, memory))
+        if offset != self._offsets[i]:
+            self._kernel._set_arg_buf_multi((2 * i + 1, pack_offset(offset)))
+            self._offsets[i] = offset
 
     def run(self) -> None:
         """Queue it, unless it has no groups."""
