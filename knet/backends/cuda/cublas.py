@@ -82,7 +82,9 @@ class Blas:
             check("setStream", self._library.cublasSetStream_v2(handle, stream))
             # After the stream: setting that takes the workspace away. One serves all: graphs that were captured in
             # another stream are launched in the runtime's.
-            check("setWorkspace", self._library.cublasSetWorkspace_v2(handle, self._workspace.ptr, self._workspace_bytes))
+            check(
+                "setWorkspace", self._library.cublasSetWorkspace_v2(handle, self._workspace.ptr, self._workspace_bytes)
+            )
             check("setMathMode", self._library.cublasSetMathMode(handle, _MATH_MODE))
             self._handles[stream] = handle.value
             return handle.value

@@ -197,7 +197,9 @@ class CudaRuntime:
             module = cupy.cuda.function.Module()
             module.load(code)
             for kernel in kernels:
-                self._functions[kernel.name] = Function(kernel, driver.moduleGetFunction(module.ptr, kernel.name), module)
+                self._functions[kernel.name] = Function(
+                    kernel, driver.moduleGetFunction(module.ptr, kernel.name), module
+                )
 
     def launch(
         self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
