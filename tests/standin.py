@@ -13,7 +13,7 @@ cl = pytest.importorskip("pyopencl")
 from knet.compiler.graph import Graph, Node, Value
 from knet.compiler.kernels.kernel import Launch, Writer
 from knet.compiler.kernels.movement import copy
-from knet.compiler.kernels.prelude import DIALECTS
+from knet.compiler.kernels.prelude import prelude
 from knet.compiler.kernels.target import Target
 from knet.compiler.layout import Buffer, Ref
 from knet.core import ShapedArray
@@ -36,7 +36,9 @@ class Device:
 
     def function(self, kernel: Any) -> Any:
         if kernel.source not in self.built:
-            program = cl.Program(self.context, DIALECTS["opencl"] + kernel.source).build(cache_dir=False)
+            program = cl.Program(self.context, prelude("opencl", True, kernel.items[0] == 1) + kernel.source).build(
+                ["-w"], cache_dir=False
+            )
             self.built[kernel.source] = cl.Kernel(program, kernel.name)
         return self.built[kernel.source]
 

@@ -794,6 +794,30 @@ def missing_kernel(name: str, backend: str) -> MissingKernel:
     )
 
 
+def no_opencl_device(platforms: Sequence[str]) -> DeviceError:
+    found = f"the platforms {', '.join(platforms)} have no device" if platforms else "no driver (platform) is installed"
+    return DeviceError(
+        f"opencl: {found}.\n"
+        f'  fix: install the driver of your GPU, or a driver for CPUs: pip install "knet[pocl]", or Debian\'s package '
+        f"pocl-opencl-icd."
+    )
+
+
+def no_such_opencl_device(wanted: str, found: Sequence[str]) -> DeviceError:
+    listed = ", ".join(f"{i}: {name}" for i, name in enumerate(found))
+    return DeviceError(
+        f"opencl: KNET_OPENCL_DEVICE={wanted!r} is no number and no part of a name of the devices here: {listed}.\n"
+        f"  fix: set it to one of these numbers, or to a part of one of these texts."
+    )
+
+
+def unknown_opencl_form(form: str) -> DeviceError:
+    return DeviceError(
+        f"opencl: KNET_OPENCL_FORM={form!r}: the forms of kernels are loops (of CPUs) and items (of GPUs).\n"
+        f"  fix: unset it, so that the device decides."
+    )
+
+
 def device_call_failed(device: str, doing: str, status: str, fix: str | None = None) -> DeviceError:
     return DeviceError(
         f"{device}: {status} while {doing}.\n"
@@ -808,6 +832,13 @@ def device_compilation(device: str, kernels: str, status: str, notes: str) -> De
     )
     error.add_note(notes)
     return error
+
+
+def forked(device: str) -> DeviceError:
+    return DeviceError(
+        f"{device}: this process was forked from one that uses the device, which drivers do not survive.\n"
+        f'  fix: start processes with multiprocessing.get_context("spawn"), or compute in the parent only.'
+    )
 
 
 def out_of_memory(
@@ -830,6 +861,13 @@ def memory_limit(where: str, value: Any) -> ArgumentError:
     return ArgumentError(
         f"{where}={value!r}: a limit is a positive number of bytes, with a unit or without, or a share of the memory.\n"
         f"  fix: write it as 2000000000, 2GiB, 500MB or 80%."
+    )
+
+
+def no_pool(where: str, device: Any) -> DeviceError:
+    return DeviceError(
+        f"memory.{where}: {device} has no pool of memory: its arrays are NumPy's, and the system has what they free.\n"
+        f'  fix: name a device that has one, as in knet.memory.{where}(device="opencl").'
     )
 
 
