@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import functools
-import sys
 import warnings
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "compiler" / "kernels"))
 
 import nvrtc
 import printed
+import pytest
 from catalog import ROWS
 
 from knet.compiler.kernels.kernel import Kernel
@@ -31,7 +26,7 @@ def kernels(part: int) -> tuple[Kernel, ...]:
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize(
-    "architecture", [a if a == "90" else pytest.param(a, marks=pytest.mark.slow) for a in nvrtc.ARCHITECTURES]
+    "architecture", [a if a == "sm_90" else pytest.param(a, marks=pytest.mark.slow) for a in nvrtc.EVERY]
 )
 def test_every_kernel_compiles(architecture, part):
     found = kernels(part)
@@ -42,10 +37,10 @@ def test_every_kernel_compiles(architecture, part):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_kernel_compiles_as_it_will_for_a_device(part):
-    assert nvrtc.complaints(kernels(part), "90", ()) == []
+    assert nvrtc.complaints(kernels(part), "sm_90", ()) == []
 
 
-@pytest.mark.parametrize("architecture", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", nvrtc.EVERY)
 def test_the_prelude_compiles_for_every_architecture(architecture):
     """And a kernel of each dtype, with functions of scalars; the whole catalogue for all of them is slow."""
     found = [kernel for kernel in kernels(NAMES.index("tanh") % PARTS) if "tanh" in kernel.source]
@@ -56,8 +51,8 @@ def test_the_prelude_compiles_for_every_architecture(architecture):
 def test_wrong_kernels_are_noticed():
     good = next(k for k in kernels(0) if "for (" in k.source)
     wrong = good._replace(source=good.source.replace("for (", "four (", 1))
-    (complaint,) = nvrtc.complaints([good._replace(name="other"), wrong], "90")
+    (complaint,) = nvrtc.complaints([good._replace(name="other"), wrong], "sm_90")
     assert "errors of" in complaint and "four" in complaint
     unused = good._replace(source=good.source.replace("{\n", "{\n    int never_used;\n", 1))
-    (complaint,) = nvrtc.complaints([unused], "90")
+    (complaint,) = nvrtc.complaints([unused], "sm_90")
     assert "warnings of" in complaint and "never_used" in complaint
