@@ -100,12 +100,6 @@ def setter(pointers: int, codes: tuple[str, ...]) -> Callable[[Any, Sequence[tup
     return space["set"]
 
 
-def set_pointer(kernel: Any, i: int, memory: Any, offset: int) -> None:
-    """Set the two arguments of one pointer."""
-    kernel._set_arg_multi((2 * i, memory))
-    kernel._set_arg_buf_multi((2 * i + 1, _pack_offset(offset)))
-
-
 def packer(code: str) -> Callable[[Any], bytes]:
     """Function of a Python number: its bytes, rounded as NumPy rounds it where struct refuses (1e300 as a float)."""
     pack = struct.Struct(code).pack
@@ -122,4 +116,4 @@ def packer(code: str) -> Callable[[Any], bytes]:
     return pack_float
 
 
-_pack_offset = packer("q")
+pack_offset = packer("q")

@@ -13,6 +13,7 @@ from ..graph import Node
 from .conv_direct import direct
 from .conv_geometry import Geometry, geometry
 from .conv_rows import correlate
+from .conv_scatter import scatter, scatters
 from .conv_tiles import fits
 from .conv_weights import weight_sums
 
@@ -51,8 +52,11 @@ def _lowered(lowering: Any, node: Node, g: Geometry | None) -> bool:
     tiled = fits(lowering.target, out.dtype, g)
     if tiled and name == "conv":
         correlate(lowering, name, g, *operands, out, turned=False)
-    elif tiled and name == "conv_input_grad" and g.stride == (1, 1, 1):
-        correlate(lowering, name, g.backwards(), *operands, out, turned=True)
+    elif tiled and name == "conv_input_grad":
+        if scatters(lowering, g, out.dtype):
+            scatter(lowering, name, g, *operands, out)
+        else:
+            correlate(lowering, name, g.backwards(), *operands, out, turned=True)
     elif tiled and name == "conv_weight_grad":
         weight_sums(lowering, name, g, *operands, out)
     else:

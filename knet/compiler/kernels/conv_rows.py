@@ -13,8 +13,8 @@ from typing import Any
 from ...core.aval import ShapedArray
 from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded
-from .conv_geometry import Geometry, each, filled, numbers
-from .conv_tiles import choose_tile, copy_of, copying, step, store, sums, vectors
+from .conv_geometry import Geometry, filled, numbers
+from .conv_tiles import choose_tile, copy_of, copying, step, store, sums, tiled_weights, vectors
 
 
 def correlate(lowering: Any, name: str, g: Geometry, x: Ref, weights: Ref, out: Ref, turned: bool) -> None:
@@ -30,7 +30,8 @@ def correlate(lowering: Any, name: str, g: Geometry, x: Ref, weights: Ref, out: 
     pixels, steps = copy.band * g.out[2], g.channels * g.taps
     m, n = choose_tile(g.depth, pixels, steps, v, lowering.literal)
     row_tiles = -(-g.depth // m)
-    packed = _packed(lowering, name, g, weights, m, turned)
+    place = "((k * $C + r / $W) * $O + o) * $W + ($W - 1 - r % $W)" if turned else "(k * $O + o) * $STEPS + r"
+    packed = tiled_weights(lowering, name, weights, (g.groups, g.depth, steps, m), place, numbers(g))
     plain = (
         g.taps == 1 and g.stride == (1, 1, 1) and g.before == (0, 0, 0) and g.out == g.sizes and copy.bands == 1
         and g.out[0] == 1 and pixels >= n * v.lanes and dtype == arithmetic(dtype)
@@ -65,7 +66,7 @@ const INDEX rows = $P1 - i1 < $BAND ? $P1 - i1 : $BAND, pixels = rows * $P2;
 const GLOBAL X *s = {xa} + f * $C * $V;
 {scratch}
 {fill}for (INDEX b = 0; b < pixels; b += {n * v.lanes}) {{
-const INDEX at = b > pixels - {n * v.lanes} && pixels >= {n * v.lanes} ? pixels - {n * v.lanes} : b;
+const INDEX last = pixels < {n * v.lanes} ? 0 : pixels - {n * v.lanes}, at = b < last ? b : last;
 for (INDEX m = 0; m < $TILES; m++) {{
 {start}{sums(m, n, v)}{loops}GLOBAL X *y = {ya} + (f * $O + m * {m}) * $Q + (i0 * $P1 + i1) * $P2 + at;
 {store(m, n, v, dtype, "$Q", "(pixels - at)", left)}}}
@@ -78,22 +79,3 @@ for (INDEX m = 0; m < $TILES; m++) {{
     }  # fmt: skip
     body = filled(w, body.replace("GLOBAL X ", f"GLOBAL {c_type(dtype)} "), values)
     lowering.launch(w.launch(body, (groups, 1, 1), text=f"{name} of {g.window}", work=g.work))
-
-
-def _packed(lowering: Any, name: str, g: Geometry, weights: Ref, m: int, turned: bool) -> Ref:
-    """Launch that puts weights in the order of tiles: [groups, rows / M, channels * taps, M], 0 beyond the last row."""
-    tiles, steps, dtype = -(-g.depth // m), g.channels * g.taps, weights.dtype
-    packed: Ref = lowering.new(ShapedArray((g.groups, tiles, steps, m), arithmetic(dtype)))
-    w = lowering.writer(f"{name}_weights")
-    source, target = w.array(weights), w.array(packed, write=True)
-    place = "((k * $C + r / $W) * $O + o) * $W + ($W - 1 - r % $W)" if turned else "(k * $O + o) * $STEPS + r"
-    body = f"""const INDEX r = e % $STEPS, t = e / $STEPS % $TILES, k = e / $STEPS / $TILES;
-for (INDEX i = 0; i < {m}; i++) {{
-const INDEX o = t * {m} + i;
-{target}[e * {m} + i] = o < $O ? {loaded(f"{source}[{place}]", dtype)} : 0;
-}}
-"""
-    values = numbers(g) | {"STEPS": steps, "TILES": tiles}
-    text, groups = each(w, g.groups * tiles * steps, filled(w, body, values))
-    lowering.launch(w.launch(text, groups, text="weights in tiles", work=float(packed.size)))
-    return packed

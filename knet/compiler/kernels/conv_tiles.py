@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ...core import dtypes
-from ..scalar import arithmetic, c_type, stored
-from .conv_geometry import Geometry
+from ...core.aval import ShapedArray
+from ..layout import Ref
+from ..scalar import arithmetic, c_type, loaded, stored
+from .conv_geometry import Geometry, each, filled
 from .target import Target
 
 SCRATCH_BYTES = 256 << 10  # of a group's copy of a part of an image: a share of a core's second cache
@@ -194,3 +196,30 @@ def fits(target: Target, dtype: Any, g: Geometry) -> bool:
     if not target.loops or not dtypes.is_differentiable(dtype):
         return False
     return min(g.images, g.channels, g.depth, g.volume, g.taps, g.pixels) > 0
+
+
+def tiled_weights(
+    lowering: Any, name: str, weights: Ref, sizes: tuple[int, int, int, int], place: str, values: dict[str, int]
+) -> Ref:
+    """Launch that puts weights in the order in which tiles read them: [groups, rows / M, steps, M], 0 beyond the last
+    row of a group.
+
+    Args:
+      sizes: groups, rows, steps and M.
+      place: expression of the weight of row o and step r in group k.
+    """
+    groups, rows, steps, m = sizes
+    tiles, dtype = -(-rows // m), weights.dtype
+    packed: Ref = lowering.new(ShapedArray((groups, tiles, steps, m), arithmetic(dtype)))
+    w = lowering.writer(f"{name}_weights")
+    source, target = w.array(weights), w.array(packed, write=True)
+    body = f"""const INDEX r = e % $STEPS, t = e / $STEPS % $TILES, k = e / $STEPS / $TILES;
+for (INDEX i = 0; i < {m}; i++) {{
+const INDEX o = t * {m} + i;
+{target}[e * {m} + i] = o < $ROWS ? {loaded(f"{source}[{place}]", dtype)} : 0;
+}}
+"""
+    body = filled(w, body, values | {"STEPS": steps, "TILES": tiles, "ROWS": rows})
+    text, count = each(w, groups * tiles * steps, body)
+    lowering.launch(w.launch(text, count, text="weights in tiles", work=float(packed.size)))
+    return packed
