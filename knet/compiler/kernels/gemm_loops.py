@@ -14,7 +14,8 @@ from typing import Any
 from ...core import ShapedArray
 from ..layout import Ref
 from .contraction import Contraction, at, batch_places, least, number
-from .gemm_plan import Plan, ceil, plan
+from .gemm_dots import gemm_dots
+from .gemm_plan import Plan, ceil, dots, plan
 from .kernel import Writer
 from .partial_sums import sum_parts
 
@@ -24,6 +25,9 @@ _HEX = "0123456789abcdef"
 
 def gemm(lowering: Any, p: Contraction) -> None:
     """Append the launches of a product that has elements."""
+    if dots(p):
+        gemm_dots(lowering, p)
+        return
     how = plan(p, lowering.target, lowering.literal)
     parts = max(1, ceil(p.k, how.steps))
     panels = _packed(lowering, p, how) if how.source == "packed" else None

@@ -101,6 +101,8 @@ def _vectors(p: Contraction, lanes: int, registers: int, literal: bool) -> int:
         return 1 if needed == 1 else registers // 4 if p.m == 1 and needed >= registers // 4 else 2
     if p.m <= 2:
         return min(needed, registers // 4)
+    if p.xk != 1 and p.m >= 14:  # lines of the cache run along rows: a tall tile uses all of each
+        return min(needed, 2)
     return needed if needed <= registers // 8 else 2
 
 
@@ -112,11 +114,38 @@ def _height(m: int, vectors: int, registers: int, literal: bool) -> int:
     return max(1, ceil(m, max(1, ceil(m, most))))
 
 
+def dots(p: Contraction) -> bool:
+    """Whether tiles of dot products are better: both operands run along k, and panels of w would be used a few times."""
+    return p.xk == 1 == p.wk and p.arithmetic.native and p.elements is None and (p.m <= 8 or p.n <= 2) and p.k >= 16
+
+
+def dots_tile(p: Contraction, target: Target) -> tuple[int, int]:
+    """Rows and columns of a tile of dot products: fewer sums than registers, and few numbers are loaded for each."""
+    most = 4 if registers_of(target) == 32 else 3
+    rows = max(r for r in (1, 2, most) if r <= p.m)
+    columns = max(c for c in (1, 2, most) if c <= p.n)
+    if columns == 1 and p.m >= 8:
+        rows = 8
+    if rows == 1 and p.n >= 8:
+        columns = 8
+    return rows, columns
+
+
+def dots_division(p: Contraction, target: Target, rows: int, columns: int) -> tuple[int, int, int]:
+    """Rows, columns and matrices of a group."""
+    across, down = ceil(p.n, columns), ceil(p.m, rows)
+    wanted = max(1, min(4 * target.units, p.work // SMALL))
+    by_batch = min(p.count, wanted)
+    by_columns = min(across, ceil(wanted, by_batch))
+    by_rows = min(down, ceil(wanted, by_batch * by_columns))
+    return rows * ceil(down, by_rows), columns * ceil(across, by_columns), ceil(p.count, by_batch)
+
+
 def _packs_x(p: Contraction, panels: int) -> bool:
     """Whether rows of x are copied: to convert them once, or where steps along k are far apart and taken often."""
     if p.elements is not None or p.arithmetic.dtype.itemsize == 2:
         return True
-    return p.xk >= 512 and panels >= 4 and p.m >= 14
+    return p.xk >= 512 and panels >= 4 and p.m >= 14 and p.k >= 256
 
 
 def _parts(p: Contraction, target: Target, size: int) -> int:
