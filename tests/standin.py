@@ -36,7 +36,9 @@ class Device:
 
     def function(self, kernel: Any) -> Any:
         if kernel.source not in self.built:
-            program = cl.Program(self.context, prelude("opencl", True) + kernel.source).build(cache_dir=False)
+            program = cl.Program(self.context, prelude("opencl", True, kernel.items[0] == 1) + kernel.source).build(
+                ["-w"], cache_dir=False
+            )
             self.built[kernel.source] = cl.Kernel(program, kernel.name)
         return self.built[kernel.source]
 

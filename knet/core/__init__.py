@@ -10,6 +10,7 @@ from .custom import checkpoint, custom_jvp, custom_vjp
 from .debug import debug_nans
 from .derivatives import hessian, hvp, jacfwd, jacrev, jvp, linear_transpose, linearize
 from .device import Device, as_array, default_device, get_device, set_backend, use_backend
+from .precisions import precision, set_precision
 from .primitive import Primitive, primitive, registry
 from .transforms import grad, stop_gradient, value_and_grad, vjp
 
@@ -41,11 +42,13 @@ __all__ = [
     "linearize",
     "map",
     "ops",
+    "precision",
     "primitive",
     "registry",
     "scan",
     "sparse",
     "set_backend",
+    "set_precision",
     "stop_gradient",
     "switch",
     "tree",

@@ -388,9 +388,16 @@ class DeviceArray(Array):
         return int(kind), number
 
     def _exported(self) -> Any:
-        """What speaks DLPack for the buffer: itself, or a NumPy array."""
-        buffer = self._buffer
-        return buffer if hasattr(buffer, "__dlpack__") else np.asarray(self._device.backend.to_host(buffer))
+        """What speaks DLPack for the buffer: itself, what the backend has for it, or a NumPy array."""
+        buffer, backend = self._buffer, self._device.backend
+        if hasattr(buffer, "__dlpack__"):
+            return buffer
+        return backend.exported(buffer) if hasattr(backend, "exported") else np.asarray(backend.to_host(buffer))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """The memory of an array on CUDA, for libraries that ask for it; elsewhere there is no such attribute."""
+        return self._exported().__cuda_array_interface__
 
     def __reduce__(self) -> Any:
         # Saved on one device, loaded on whichever is the default then.

@@ -33,8 +33,10 @@ _BUILT_IN = {
 class Backend(Protocol):
     """What core asks of a backend. A buffer is whatever the backend likes, with ``shape`` and ``dtype``.
 
-    A backend may have one more method, ``select(buffer, index)``: ``buffer[index]`` by NumPy's rules, for an index made
+    A backend may have more methods. ``select(buffer, index)``: ``buffer[index]`` by NumPy's rules, for an index made
     of integers, slices, None, ... and buffers of integers or booleans. Whatever it raises, another path is taken.
+    ``exported(buffer)``: an object that speaks DLPack for a buffer without a copy, and ``from_dlpack(x, index,
+    copy)``: a buffer in the memory of an object that speaks it on the backend's device ``index``, or in a copy.
     """
 
     name: str
@@ -305,6 +307,20 @@ def as_array(x: Any, where: str = "asarray") -> Array:
         host = np.asarray(x)
         return from_numpy(host.astype(dtypes.canonical(host.dtype), copy=False))
     raise errors.not_an_array(where, x)
+
+
+_DLPACK_KINDS = {2: "cuda", 13: "cuda"}  # kDLCUDA, kDLCUDAManaged
+
+
+def from_dlpack(x: Any, copy: bool) -> DeviceArray | None:
+    """Array in the memory of another library's array on a device, or in a copy; None where NumPy is to read it."""
+    if not hasattr(x, "__dlpack_device__"):
+        return None
+    kind, index = map(int, x.__dlpack_device__())
+    if kind not in _DLPACK_KINDS:
+        return None
+    device = get_device(f"{_DLPACK_KINDS[kind]}:{index}")
+    return DeviceArray(device.backend.from_dlpack(x, index, copy), device)
 
 
 def to_device(x: Array, device: Any) -> Array:

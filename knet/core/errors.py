@@ -794,6 +794,95 @@ def missing_kernel(name: str, backend: str) -> MissingKernel:
     )
 
 
+def no_opencl_device(platforms: Sequence[str]) -> DeviceError:
+    found = f"the platforms {', '.join(platforms)} have no device" if platforms else "no driver (platform) is installed"
+    return DeviceError(
+        f"opencl: {found}.\n"
+        f'  fix: install the driver of your GPU, or a driver for CPUs: pip install "knet[pocl]", or Debian\'s package '
+        f"pocl-opencl-icd."
+    )
+
+
+def no_such_opencl_device(wanted: str, found: Sequence[str]) -> DeviceError:
+    listed = ", ".join(f"{i}: {name}" for i, name in enumerate(found))
+    return DeviceError(
+        f"opencl: KNET_OPENCL_DEVICE={wanted!r} is no number and no part of a name of the devices here: {listed}.\n"
+        f"  fix: set it to one of these numbers, or to a part of one of these texts."
+    )
+
+
+def unknown_opencl_form(form: str) -> DeviceError:
+    return DeviceError(
+        f"opencl: KNET_OPENCL_FORM={form!r}: the forms of kernels are loops (of CPUs) and items (of GPUs).\n"
+        f"  fix: unset it, so that the device decides."
+    )
+
+
+def device_call_failed(device: str, doing: str, status: str, fix: str | None = None) -> DeviceError:
+    return DeviceError(
+        f"{device}: {status} while {doing}.\n"
+        f"  fix: {fix or 'run python -m knet.backends to see whether the device works at all, and report this if so'}."
+    )
+
+
+def device_compilation(device: str, kernels: str, status: str, notes: str) -> DeviceError:
+    error = DeviceError(
+        f"{device}: its compiler refuses {kernels}: {status}.\n"
+        f"  fix: report this with the notes below, and use KNET_BACKEND=cpu until then."
+    )
+    error.add_note(notes)
+    return error
+
+
+def forked(device: str) -> DeviceError:
+    return DeviceError(
+        f"{device}: this process was forked from one that uses the device, which drivers do not survive.\n"
+        f'  fix: start processes with multiprocessing.get_context("spawn"), or compute in the parent only.'
+    )
+
+
+def out_of_memory(
+    device: str, nbytes: int, used: int, held: int, limit: int | None, largest: int | None, total: int
+) -> OutOfMemory:
+    if largest is not None and nbytes > largest:
+        why = f"the device allocates {largest} bytes at most in one piece"
+        fix = "split the array, or use smaller batches"
+    elif limit is not None and used + nbytes > limit:
+        why = f"the limit is {limit} bytes"
+        fix = "use smaller batches, drop arrays that are not needed, or raise KNET_MEMORY_LIMIT"
+    else:
+        why, fix = "the driver has no more", "use smaller batches, or drop arrays that are not needed"
+    return OutOfMemory(
+        f"{device}: no room for {nbytes} bytes: {why}; {used} are in use, {held} are held, the device has {total}.\n"
+        f"  fix: {fix}."
+    )
+
+
+def memory_limit(where: str, value: Any) -> ArgumentError:
+    return ArgumentError(
+        f"{where}={value!r}: a limit is a positive number of bytes, with a unit or without, or a share of the memory.\n"
+        f"  fix: write it as 2000000000, 2GiB, 500MB or 80%."
+    )
+
+
+def no_pool(where: str, device: Any) -> DeviceError:
+    return DeviceError(
+        f"memory.{where}: {device} has no pool of memory: its arrays are NumPy's, and the system has what they free.\n"
+        f'  fix: name a device that has one, as in knet.memory.{where}(device="opencl").'
+    )
+
+
+def no_cuda_device(reason: str, fix: str) -> DeviceError:
+    return DeviceError(f"cuda: {reason}.\n  fix: {fix}.")
+
+
+def missing_cuda_library(name: str, reason: str) -> DeviceError:
+    return DeviceError(
+        f"cuda: {name} cannot be loaded: {reason}.\n"
+        f'  fix: pip install "cupy-cuda13x[ctk]" (of CUDA 12: "cupy-cuda12x[ctk]"), or install the CUDA toolkit.'
+    )
+
+
 def no_compiler(reason: str) -> DeviceError:
     return DeviceError(
         f"compiled programs: {reason}.\n"

@@ -10,6 +10,7 @@ import numpy as np
 from ..core import dtypes, errors
 from ..core.array import Array
 from ..core.device import as_array, as_device, from_numpy
+from ..core.device import from_dlpack as _from_dlpack
 from ..core.device import to_device as _to_device
 from ..core.ops import elementwise
 from . import manipulation
@@ -152,6 +153,11 @@ def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> A
         return asarray(x, device=device, copy=copy)
     if not hasattr(x, "__dlpack__"):
         raise errors.not_an_array("from_dlpack", x)
+    shared = _from_dlpack(x, bool(copy))
+    if shared is not None:
+        if copy is False and device is not None and as_device(device) is not shared.device:
+            raise BufferError(f"from_dlpack: x is on {shared.device}, and copy=False forbids to move it to {device}")
+        return asarray(shared, device=device)
     host = np.from_dlpack(x)
     host = host.astype(dtypes.canonical(host.dtype), copy=bool(copy))
     return from_numpy(host, as_device("cpu" if device is None else device))

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from cupy_backends.cuda.api import driver
+
 from ...compiler.kernels.kernel import Extent, Kernel
 
 _FORMATS = {
@@ -39,6 +41,16 @@ class Arguments:
         first = ctypes.addressof(self.slots)
         self._table = (ctypes.c_uint64 * max(1, count))(*range(first, first + 8 * count, 8))
         self.table = ctypes.addressof(self._table)
+
+
+class Scratch(threading.local):
+    """Slots of a thread for launches that happen once: the driver reads them without Python's lock."""
+
+    def __init__(self) -> None:
+        self.arguments = Arguments()
+
+
+_scratch = Scratch()
 
 
 class Function:
@@ -66,28 +78,47 @@ class Function:
         self.pack = struct.Struct("=" + "Q" * len(kernel.itemsizes) + "".join(formats)).pack_into
 
     def fill(self, arguments: Arguments, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]) -> None:
-        """Write the arguments of a launch. ``pointers``: (memory, offset in elements)."""
-        addresses = [memory.ptr + offset * size for (memory, offset), size in zip(pointers, self.itemsizes, strict=True)]
+        """Write the arguments of a launch. ``pointers``: (memory, or None where none is known yet, offset in elements)."""
+        addresses = [
+            memory.ptr + offset * size if memory is not None else 0
+            for (memory, offset), size in zip(pointers, self.itemsizes, strict=True)
+        ]
         try:
             self.pack(arguments.slots, 0, *addresses, *numbers)
         except (struct.error, OverflowError):
             # A number that its type does not hold as it is: 2.0 for an int, 1e40 for a float, -1 for an unsigned one.
-            self.pack(arguments.slots, 0, *addresses, *map(converted, numbers, self.kinds))
+            self.pack(arguments.slots, 0, *addresses, *map(converted, numbers, self.kinds, strict=True))
+
+    def launch(self, runtime: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]) -> None:
+        """Queue the kernel once."""
+        arguments = _scratch.arguments
+        self.fill(arguments, pointers, numbers)
+        queue(runtime, self, groups, arguments)
+
+    def prepare(
+        self, runtime: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+    ) -> Prepared:
+        """A launch for many runs."""
+        return Prepared(runtime, self, groups, pointers, numbers)
+
+
+def queue(runtime: Any, function: Function, groups: Extent, arguments: Arguments) -> None:
+    """Queue a kernel whose arguments are written."""
+    stream = runtime.here()
+    if stream:
+        driver.launchKernel(function.handle, *groups, *function.items, 0, stream, arguments.table, 0)
+    else:
+        with runtime.current() as stream:
+            driver.launchKernel(function.handle, *groups, *function.items, 0, stream, arguments.table, 0)
+    runtime.launched += 1
 
 
 def converted(number: Any, kind: Any) -> Any:
     """A number as a type of C holds it: integers wrap around, and what is too large for a float is infinite."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if isinstance(number, int) and np.dtype(kind).kind in "iu":
-            return int(np.asarray(number & 0xFFFF_FFFF_FFFF_FFFF, np.uint64).astype(kind))
-        return np.asarray(number).astype(kind)[()].item()
-
-
-class Scratch(threading.local):
-    """Slots of a thread for launches that happen once: the driver reads them without Python's lock."""
-
-    def __init__(self) -> None:
-        self.arguments = Arguments()
+    if np.dtype(kind).kind == "f":
+        with np.errstate(over="ignore"):
+            return float(np.asarray(number, np.float64).astype(kind))
+    return int(np.asarray(int(number) & 0xFFFF_FFFF_FFFF_FFFF, np.uint64).astype(kind))
 
 
 class Prepared:
@@ -96,15 +127,14 @@ class Prepared:
     The memory of its pointers is held until another takes its place.
     """
 
-    __slots__ = ("_arguments", "_function", "_launch", "_memory", "_runtime", "_shape")
+    __slots__ = ("_arguments", "_function", "_groups", "_memory", "_runtime")
 
     def __init__(
-        self, runtime: Any, launch: Any, function: Function, groups: Extent, pointers: Any, numbers: Sequence[Any]
+        self, runtime: Any, function: Function, groups: Extent, pointers: Sequence[Any], numbers: Sequence[Any]
     ) -> None:
         self._runtime = runtime
-        self._launch = launch
         self._function = function
-        self._shape = (*groups, *function.items)
+        self._groups = groups
         self._memory = [memory for memory, _ in pointers]
         self._arguments = Arguments(len(function.itemsizes) + len(function.kinds))
         function.fill(self._arguments, pointers, numbers)
@@ -115,7 +145,5 @@ class Prepared:
         self._memory[i] = memory
 
     def run(self) -> None:
-        """Queue the kernel. The runtime's device must be current: see ``Runtime.current``."""
-        runtime = self._runtime
-        self._launch(self._function.handle, *self._shape, 0, runtime.queue, self._arguments.table, 0)
-        runtime.launched += 1
+        """Queue the kernel."""
+        queue(self._runtime, self._function, self._groups, self._arguments)

@@ -47,9 +47,9 @@ def compiled(source: str, options: tuple[str, ...], name: str) -> bytes:
         except nvrtc.NVRTCError as e:
             messages = nvrtc.getProgramLog(program)
             first = next((line for line in messages.splitlines() if "error" in line), str(e))
-            error = errors.device_compilation(name, f"NVRTC {'.'.join(map(str, nvrtc.getVersion()))}", first.strip())
-            error.add_note(f"options: {' '.join(options)}\n{messages}\n{source}")
-            raise error from None
+            notes = f"options: {' '.join(options)}\n{messages}\n{source}"
+            release = ".".join(map(str, nvrtc.getVersion()))
+            raise errors.device_compilation(f"NVRTC {release}", name, first.strip(), notes) from None
         return nvrtc.getCUBIN(program)
     finally:
         nvrtc.destroyProgram(program)

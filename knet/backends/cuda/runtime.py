@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,13 +13,15 @@ from cupy.cuda import memory
 from cupy_backends.cuda.api import driver
 from cupy_backends.cuda.api import runtime as api
 
-from ...compiler.device.limit import limit_in_bytes
+from ...compiler.device.memory import environment_limit, parse_limit
 from ...compiler.kernels.kernel import Extent, Kernel
-from ...compiler.kernels.prelude import DIALECTS
+from ...compiler.kernels.prelude import prelude
 from ...compiler.kernels.target import Target
 from ...core import errors
 from . import nvrtc
-from .launch import Function, Prepared, Scratch
+from .cublas import Blas
+from .launch import Function
+from .products import PRODUCTS, library_function
 from .staging import Staging
 
 
@@ -42,9 +43,13 @@ class CudaRuntime:
         self.index = index
         self.launched = self.copied = self.allocated = self.replayed = 0
         self._thread = _Thread()
-        self._scratch = Scratch()
         self._lock = threading.RLock()
-        self._functions: dict[str, Function] = {}
+        self._capture_lock = threading.Lock()
+        self._capture_stream: Any = None
+        self._functions: dict[str, Any] = {}
+        self.status: Any = None  # see knet.compiler.device.status
+        self.pending = False
+        self.device: Any = None
         with self.current():
             self.stream = cupy.cuda.Stream(non_blocking=True)
             self.queue: int = self.stream.ptr
@@ -56,10 +61,15 @@ class CudaRuntime:
                 items=256,
                 units=api.deviceGetAttribute(api.cudaDevAttrMultiProcessorCount, index),
                 local_bytes=api.deviceGetAttribute(api.cudaDevAttrMaxSharedMemoryPerBlock, index),
+                own=PRODUCTS,
             )
         self._pool = cupy.cuda.MemoryPool()
         self._staging = Staging(self.stream)
-        self.set_memory_limit(os.environ.get("KNET_MEMORY_LIMIT"))
+        self.blas = Blas(self)
+        self._limit(environment_limit(self.total_memory))
+
+    def __repr__(self) -> str:
+        return f"cuda:{self.index}"
 
     @property
     def name(self) -> str:
@@ -68,23 +78,55 @@ class CudaRuntime:
 
     # --- the thread's device -----------------------------------------------------------------------------------------
 
+    def here(self) -> int:
+        """The handle of the stream to queue in, if the device is the thread's current one; else 0."""
+        return self._thread.queue if api.getDevice() == self.index else 0
+
     @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        """Context in which the device is the thread's current one, as CUDA demands for whatever is done with it."""
+    def current(self) -> Iterator[int]:
+        """Context in which the device is the thread's current one, as CUDA demands; the handle of the stream."""
         before = api.getDevice()
         # Also where it is the current one already: in a new thread that is a number without a context behind it.
         api.setDevice(self.index)
-        self._thread.known = True
+        thread = self._thread
+        thread.queue = thread.queue or self.queue
         try:
-            yield
+            yield thread.queue
         finally:
             if before != self.index:
                 api.setDevice(before)
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the device is the thread's current one."""
-        return self._thread.known and api.getDevice() == self.index
+    @contextlib.contextmanager
+    def queueing_in(self, stream: Any) -> Iterator[None]:
+        """Context in which this thread's launches go into another stream of the device."""
+        with self.current() as before:
+            self._thread.queue = stream.ptr
+            try:
+                yield
+            finally:
+                self._thread.queue = before
+
+    @contextlib.contextmanager
+    def capturing(self) -> Iterator[list[Any]]:
+        """Context in which this thread's launches are recorded and not queued; the list then has the graph.
+
+        They go into a stream of their own, so that other threads go on queueing meanwhile.
+        """
+        graphs: list[Any] = []
+        with self._capture_lock, self.current():
+            if self._capture_stream is None:
+                self._capture_stream = cupy.cuda.Stream(non_blocking=True)
+            stream = self._capture_stream
+            self.blas.prepare_for(stream.ptr)
+            with self.queueing_in(stream):
+                stream.begin_capture()
+                try:
+                    yield graphs
+                except BaseException:
+                    with contextlib.suppress(api.CUDARuntimeError):
+                        stream.end_capture()
+                    raise
+                graphs.append(stream.end_capture())
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -99,10 +141,9 @@ class CudaRuntime:
             try:
                 return self._pool.malloc(max(1, nbytes))
             except memory.OutOfMemoryError:
-                free = api.memGetInfo()[0]
-        raise errors.out_of_memory(
-            f"cuda:{self.index}", nbytes, self.memory_used(), self.memory_held(), self.memory_limit(), free
-        )
+                total = self.total_memory
+        used, held, limit = self.memory_used(), self.memory_held(), self.memory_limit()
+        raise errors.out_of_memory(str(self), nbytes, used, held, limit, None, total)
 
     def memory_used(self) -> int:
         """Bytes of the arrays that are alive, rounded up as the pool does."""
@@ -114,15 +155,22 @@ class CudaRuntime:
         with self.current():
             return self._pool.total_bytes()
 
-    def memory_limit(self) -> int:
-        """Bytes that the pool may have, 0 without a limit."""
+    def memory_limit(self) -> int | None:
+        """Bytes that the pool may have, None without a limit."""
         with self.current():
-            return self._pool.get_limit()
+            return self._pool.get_limit() or None
 
-    def set_memory_limit(self, limit: int | float | str | None) -> None:
-        """Set what the pool may have: bytes, "2GiB", "80%", or None for no limit."""
+    def set_memory_limit(self, limit: int | str | None) -> None:
+        """Set what the pool may have: bytes, "2GiB", "80%", or None for no limit.
+
+        Raises:
+          ArgumentError: anything else.
+        """
+        self._limit(None if limit is None else parse_limit("set_memory_limit: limit", limit, self.total_memory))
+
+    def _limit(self, nbytes: int | None) -> None:
         with self.current():
-            self._pool.set_limit(size=limit_in_bytes(limit, self.total_memory))
+            self._pool.set_limit(size=nbytes or 0)
 
     def free_memory(self) -> None:
         """Give the pool's unused blocks back to the device."""
@@ -131,12 +179,15 @@ class CudaRuntime:
 
     # --- kernels -----------------------------------------------------------------------------------------------------
 
-    def functions(self, kernels: Sequence[Kernel]) -> list[Function]:
+    def functions(self, kernels: Sequence[Kernel]) -> list[Any]:
         """A function for each kernel; those not yet known are compiled as one program."""
         with self._lock:
             new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
-            if new:
-                self._load(list(new.values()))
+            for name, kernel in new.items():
+                if not kernel.source:
+                    self._functions[name] = library_function(kernel)
+            if written := [kernel for kernel in new.values() if kernel.source]:
+                self._load(written)
             return [self._functions[kernel.name] for kernel in kernels]
 
     def _load(self, kernels: list[Kernel]) -> None:
@@ -149,23 +200,16 @@ class CudaRuntime:
                 self._functions[kernel.name] = Function(kernel, driver.moduleGetFunction(module.ptr, kernel.name), module)
 
     def launch(
-        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+        self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
     ) -> None:
         """Queue a kernel once."""
-        arguments = self._scratch.arguments
-        function.fill(arguments, pointers, numbers)
-        if self.is_current:
-            driver.launchKernel(function.handle, *groups, *function.items, 0, self.queue, arguments.table, 0)
-        else:
-            with self.current():
-                driver.launchKernel(function.handle, *groups, *function.items, 0, self.queue, arguments.table, 0)
-        self.launched += 1
+        function.launch(self, groups, pointers, numbers)
 
     def prepare(
-        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
-    ) -> Prepared:
+        self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+    ) -> Any:
         """A launch for many runs."""
-        return Prepared(self, driver.launchKernel, function, groups, pointers, numbers)
+        return function.prepare(self, groups, pointers, numbers)
 
     # --- copies ------------------------------------------------------------------------------------------------------
 
@@ -200,11 +244,11 @@ class CudaRuntime:
 
 
 class _Thread(threading.local):
-    """Whether a thread has made a runtime's device current once."""
+    """The stream in which a thread queues; 0 before it first does."""
 
-    known = False
+    queue = 0
 
 
 def program(kernels: Sequence[Kernel]) -> str:
     """The text of a program: the prelude, then the kernels."""
-    return DIALECTS["cuda"] + "\n".join(kernel.source for kernel in kernels)
+    return prelude("cuda", doubles=True) + "\n".join(kernel.source for kernel in kernels)

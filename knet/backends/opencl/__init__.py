@@ -1,11 +1,11 @@
-"""The OpenCL backend: kernels of Knet's own printer, run by PyOpenCL on the devices of any maker."""
+"""The OpenCL backend: PyOpenCL opens devices, compiles and queues; what is computed is printed by knet.compiler."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ...compiler.device.backend import KernelBackend
-from . import runtime
+from .runtime import runtimes
 
 
 class OpenCL(KernelBackend):
@@ -14,7 +14,7 @@ class OpenCL(KernelBackend):
     name = "opencl"
 
     def runtimes(self) -> list[Any]:
-        return runtime.runtimes()
+        return runtimes()
 
 
 backend = OpenCL()

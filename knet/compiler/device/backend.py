@@ -56,7 +56,9 @@ class KernelBackend:
         memory = runtime.upload(np.asarray(part)) if part.size else runtime.allocate(1)
         return DeviceBuffer(runtime, memory, (array.shape, strides, array.dtype))
 
-    def to_host(self, buffer: DeviceBuffer) -> np.ndarray[Any, Any]:
+    def to_host(self, buffer: DeviceBuffer | Number) -> np.ndarray[Any, Any]:
+        if isinstance(buffer, Number):
+            return np.asarray(buffer.value, buffer.dtype)
         runtime = buffer.runtime
         shape, strides, dtype = buffer.layout
         if not size_of(shape):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core.aval import size_of
 from ..layout import dense_strides
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], Any]
@@ -27,6 +28,11 @@ class DeviceBuffer:
         self.layout = layout
         self.shape, _, self.dtype = layout
         self.offset = offset
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return size_of(self.shape)
 
 
 class Number:

@@ -41,6 +41,7 @@ class Program:
         items = merge(lowering.items)
         self.peak_bytes = place(list(_flat(items)))
         self.noting = lowering.shared.noting
+        self.on_host = any(isinstance(item, HostCall) for item in _flat(items))
         launches = list(_launches(items))
         kernels = {item.kernel.name: item.kernel for item in launches}
         functions = dict(zip(kernels, runtime.functions(list(kernels.values()))))
@@ -77,13 +78,17 @@ class Program:
                 places[f"output{j}"] = y.memory, 0
             if self.noting:
                 places["status0"] = fresh(runtime), 0
-            for step in self.steps:
-                step.run(places)
+            self.queue(places)
             for i in range(len(buffers)):  # a program must not keep its arguments alive
                 del places[f"input{i}"]
             for j in range(len(results)):
                 del places[f"output{j}"]
         return [DeviceArray(y, self.device) for y in results]
+
+    def queue(self, places: dict[str, Place]) -> None:
+        """Queue all launches; ``places`` has the memory of inputs, outputs, constants and status by name."""
+        for step in self.steps:
+            step.run(places)
 
     def _step(self, item: Any, functions: dict[str, Any]) -> Any:
         if isinstance(item, Loop):

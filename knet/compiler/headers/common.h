@@ -2,7 +2,7 @@
 
    Before it stand, in the words of the dialect: KNET_INLINE; knet_bits_f32 and its like; KNET_F32(name) and
    KNET_F64(name), the library's function of that name; KNET_DOUBLES if there is double; and, as macros where they are
-   not built in, those of GCC's __builtin_ names that occur here. */
+   not built in, those of GCC's __builtin_ names that occur here. If KNET_OWN_F16 is defined, float16 is its matter. */
 #ifndef KNET_COMMON_H
 #define KNET_COMMON_H
 
@@ -79,6 +79,7 @@ KNET_INLINE uint16_t knet_store_bf16(float x) {
     return (uint16_t)(x != x ? i >> 16 | 0x40 : (i + 0x7fff + (i >> 16 & 1)) >> 16);
 }
 
+#ifndef KNET_OWN_F16
 KNET_INLINE float knet_load_f16(uint16_t h) {
     int32_t i = (h & 0x7fff) << 13;
     int32_t finite = knet_bits_f32(knet_float(i) * 0x1p112f);
@@ -93,5 +94,6 @@ KNET_INLINE uint16_t knet_store_f16(float x) {
     uint32_t y = a < 0x38800000 ? small : a < 0x477ff000 ? normal : 0x7c00;               /* 2^-14, 65520 */
     return (uint16_t)(sign | (a > 0x7f800000 ? 0x7e00 | (a >> 13 & 0x3ff) : y));
 }
+#endif
 
 #endif

@@ -26,3 +26,23 @@
 #define knet_float(i) __int_as_float(i)
 #define knet_bits_f64(x) __double_as_longlong(x)
 #define knet_double(i) __longlong_as_double(i)
+
+/* An instruction each; cuda_fp16.h, which has them under a name, is thousands of lines. */
+#define KNET_OWN_F16
+KNET_INLINE float knet_load_f16(uint16_t h) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h));
+    return x;
+}
+KNET_INLINE uint16_t knet_store_f16(float x) {
+    uint16_t h;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(x));
+    return h;
+}
+/* For device.h. */
+#define KNET_CLAIM(lock) (atomicCAS((int *)(lock), 0, 1) == 0)
+#define KNET_FREE(lock) atomicExch((int *)(lock), 0)
+#define KNET_FENCE __threadfence()
+#define knet_mul_hi(a, b) __umul64hi(a, b)
+#define knet_ldexp_f32(x, n) ldexpf(x, n)
+#define knet_ldexp_f64(x, n) ldexp(x, n)

@@ -12,6 +12,10 @@ from ...core import dtypes
 from ..graph import Node
 from .conv_direct import direct
 from .conv_geometry import Geometry, geometry
+from .conv_rows import correlate
+from .conv_scatter import scatter, scatters
+from .conv_tiles import fits
+from .conv_weights import weight_sums
 
 
 def computes(lowering: Any, node: Node) -> bool:
@@ -44,7 +48,19 @@ def _lowered(lowering: Any, node: Node, g: Geometry | None) -> bool:
     if g is None or not computes(lowering, node):
         return False
     operands = [lowering.dense(lowering.ref(x)) for x in node.operands]
-    direct(lowering, node.op.name, g, operands, lowering.result(node.results[0]))
+    name, out = node.op.name, lowering.result(node.results[0])
+    tiled = fits(lowering.target, out.dtype, g)
+    if tiled and name == "conv":
+        correlate(lowering, name, g, *operands, out, turned=False)
+    elif tiled and name == "conv_input_grad":
+        if scatters(lowering, g, out.dtype):
+            scatter(lowering, name, g, *operands, out)
+        else:
+            correlate(lowering, name, g.backwards(), *operands, out, turned=True)
+    elif tiled and name == "conv_weight_grad":
+        weight_sums(lowering, name, g, *operands, out)
+    else:
+        direct(lowering, name, g, operands, out)
     return True
 
 

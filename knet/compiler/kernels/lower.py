@@ -81,7 +81,7 @@ class Lowering(plan.Lowering):
         return dtype.name in C_TYPES or dtype.name in HALF
 
     def fits(self, node: Node, y: Ref) -> bool:
-        return node.op.name in GENERATORS
+        return node.op.name in GENERATORS or node.op.name in self.target.own
 
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         from . import movement
@@ -97,6 +97,9 @@ class Lowering(plan.Lowering):
 
     def node(self, node: Node) -> None:
         if isinstance(node.op, ScanCall) and scan(self, node):
+            return
+        own = self.target.own.get(node.op.name)
+        if own is not None and own(self, node):
             return
         generate = GENERATORS.get(node.op.name)
         if generate is None or not generate(self, node):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class Target(NamedTuple):
@@ -17,6 +19,7 @@ class Target(NamedTuple):
       local_bytes: local (shared) memory of a group.
       vector: floats in a vector register of a CPU; 1 on GPUs.
       doubles: whether float64 can be computed with.
+      own: generators of the backend itself, by the operation's name, which are asked before those of all devices.
     """
 
     dialect: str
@@ -26,3 +29,4 @@ class Target(NamedTuple):
     local_bytes: int
     vector: int = 1
     doubles: bool = True
+    own: Mapping[str, Any] = MappingProxyType({})

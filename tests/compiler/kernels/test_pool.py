@@ -1,0 +1,119 @@
+"""Kernels of pooling against the primitives' bodies, in both forms: values, ties, NaN and padding."""
+
+import numpy as np
+import pytest
+
+from knet.compiler.kernels import pool as kernels
+from knet.core import dtypes
+from knet.core.ops import pool as ops
+
+from .standin import ITEMS, LOOPS, run
+
+pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # bfloat16's comparisons with NaN
+TARGETS = {"loops": LOOPS, "items": ITEMS}
+
+
+def case(shape, window, stride=None, padding=0):
+    n = len(shape) - 2
+    every = lambda v: (v,) * n if isinstance(v, int) else v  # noqa: E731
+    padding = tuple(p if isinstance(p, tuple) else (p, p) for p in every(padding))
+    return shape, {"window": every(window), "stride": every(window if stride is None else stride), "padding": padding}
+
+
+CASES = {
+    "lenet1": case((3, 4, 24, 24), 2),
+    "lenet2": case((3, 5, 8, 8), 2),
+    "odd": case((2, 3, 9, 11), 2),
+    "wide": case((2, 2, 6, 70), 2),
+    "narrow": case((3, 5, 6, 6), 2),
+    "thirds": case((2, 3, 10, 33), 3),
+    "tall": case((2, 3, 12, 40), (3, 2)),
+    "flat": case((2, 3, 12, 40), (1, 2)),
+    "overlapping": case((2, 3, 13, 13), 3, 2),
+    "overlapping_padded": case((2, 3, 14, 15), 3, 2, 1),
+    "dense": case((2, 3, 9, 9), 3, 1, 1),
+    "uneven_padding": case((2, 3, 10, 11), (3, 4), (2, 1), ((0, 2), (3, 1))),
+    "gaps": case((2, 3, 11, 12), 2, 3),
+    "whole": case((4, 6, 8, 8), 8),
+    "1d": case((3, 4, 37), 2),
+    "1d_overlapping": case((3, 4, 37), 4, 3, 2),
+    "3d": case((2, 2, 6, 8, 10), 2),
+    "3d_padded": case((2, 2, 5, 6, 7), (3, 2, 3), (2, 2, 1), 1),
+    "no_images": case((0, 3, 8, 8), 2),
+}
+
+
+def inputs(shape, dtype, rng):
+    """Few different values, so that ties are everywhere; NaN and infinities among them."""
+    x = rng.integers(0, 5, shape)
+    if not dtypes.is_differentiable(dtype):
+        return x.astype(dtype)
+    x = x.astype(np.float64) - 2
+    for value in (np.nan, np.inf, -np.inf, -0.0):
+        x[rng.random(shape) < 0.05] = value
+    return x.astype(dtype)
+
+
+def whole(shape, dtype, rng):
+    return rng.integers(1, 9, shape).astype(dtype)
+
+
+FORMS = [(form, literal) for form in TARGETS for literal in (True, False)]
+OTHERS = ("odd", "overlapping_padded", "3d")  # geometries for dtypes other than float32
+MAXIMA = [("float32", geometry, *form) for geometry in CASES for form in FORMS] + [
+    (dtype, geometry, form, True)
+    for dtype in ("float64", "float16", "bfloat16", "int8", "uint8", "int64")
+    for geometry in OTHERS
+    for form in TARGETS
+]
+MEANS = [("float32", geometry, *form, include) for geometry in CASES for form in FORMS for include in (True, False)] + [
+    (dtype, geometry, form, True, False)
+    for dtype in ("float64", "float16", "bfloat16")
+    for geometry in OTHERS
+    for form in TARGETS
+]
+
+
+@pytest.mark.parametrize(("dtype", "geometry", "form", "literal"), MAXIMA)
+def test_maxima(dtype, geometry, form, literal):
+    (shape, params), dtype, rng = CASES[geometry], dtypes.canonical(dtype), np.random.default_rng(1)
+    x = inputs(shape, dtype, rng)
+    y = ops.max_pool.body(x, **params)
+    g, t = whole(y.shape, dtype, rng), whole(shape, dtype, rng)  # whole numbers: sums are exact in any order
+    for name, arrays in (("max_pool", [x]), ("max_pool_grad", [g, x, y]), ("max_pool_gather", [t, x, y])):
+        op = getattr(ops, name)
+        got = run(getattr(kernels, name), op, arrays, params, TARGETS[form], literal)
+        np.testing.assert_array_equal(got, op.body(*arrays, **params), err_msg=name)
+
+
+def test_maxima_that_are_nowhere():
+    """y need not be x's maxima, in derivatives of derivatives."""
+    shape, params = CASES["overlapping_padded"]
+    rng = np.random.default_rng(2)
+    x = inputs(shape, np.dtype("float32"), rng)
+    y = inputs(ops.max_pool.aval(x, **params).shape, np.dtype("float32"), rng)
+    for target in TARGETS.values():
+        for name, first in (("max_pool_grad", y.shape), ("max_pool_gather", shape)):
+            arrays, op = [whole(first, "float32", rng), x, y], getattr(ops, name)
+            got = run(getattr(kernels, name), op, arrays, params, target)
+            np.testing.assert_array_equal(got, op.body(*arrays, **params))
+
+
+@pytest.mark.parametrize(("dtype", "geometry", "form", "literal", "include"), MEANS)
+def test_means(dtype, geometry, form, literal, include):
+    (shape, params), dtype, rng = CASES[geometry], dtypes.canonical(dtype), np.random.default_rng(1)
+    params = {**params, "include_padding": include}
+    x = rng.standard_normal(shape).astype(dtype)
+    g = rng.standard_normal(ops.avg_pool.aval(x, **params).shape).astype(dtype)
+    grad = {**params, "input_shape": shape}
+    rtol = {2: 0.05, 4: 1e-5, 8: 1e-13}[dtype.itemsize]
+    for name, array, p in (("avg_pool", x, params), ("avg_pool_grad", g, grad)):
+        op = getattr(ops, name)
+        got = run(getattr(kernels, name), op, [array], p, TARGETS[form], literal)
+        expected = op.body(array.astype(np.float64), **p)
+        np.testing.assert_allclose(got.astype(np.float64), expected, rtol=rtol, atol=rtol, err_msg=name)
+
+
+def test_means_of_integers_are_left_to_the_host():
+    shape, params = CASES["lenet2"]
+    assert run(kernels.avg_pool, ops.avg_pool, [np.ones(shape, int)], {**params, "include_padding": True}) is None
