@@ -48,7 +48,9 @@ class Function:
         return cl.Kernel(self.program, self.name)
 
 
-def build(context: Any, device: str, prelude: str, kernels: Sequence[Kernel]) -> dict[str, Function]:
+def build(
+    context: Any, options: list[str], device: str, prelude: str, kernels: Sequence[Kernel]
+) -> dict[str, Function]:
     """Functions of some kernels, compiled as one program.
 
     Raises:
@@ -58,7 +60,7 @@ def build(context: Any, device: str, prelude: str, kernels: Sequence[Kernel]) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what compilers say of texts that they accept
-            program = cl.Program(context, source).build(options=["-cl-std=CL1.2", "-w"])
+            program = cl.Program(context, source).build(options=options)
     except cl.Error as e:
         names = ", ".join(kernel.name for kernel in kernels)
         notes = _notes(source, str(e))
