@@ -54,7 +54,8 @@ def build(
     """Functions of some kernels, compiled as one program.
 
     Raises:
-      DeviceError: the driver's compiler refuses them; with its words and the lines that it names.
+      DeviceError: the driver's compiler refuses them, with its words and the lines that it names; or it refuses every
+        text, as PoCL does on processors that its LLVM does not know.
     """
     source = "\n".join([prelude, *(kernel.source for kernel in kernels)])
     try:
@@ -62,6 +63,8 @@ def build(
             warnings.simplefilter("ignore")  # what compilers say of texts that they accept
             program = cl.Program(context, source).build(options=options)
     except cl.Error as e:
+        if "unknown target CPU" in str(e):  # https://github.com/pocl/pocl/issues/1049
+            raise errors.unknown_processor(f"OpenCL device {device}") from None
         names = ", ".join(kernel.name for kernel in kernels)
         notes = _notes(source, str(e))
         raise errors.device_compilation(f"OpenCL device {device}", names, status_of(e), notes) from None
