@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from ...core import dtypes
 from ...core.aval import size_of
 from ...core.ops import segment

@@ -109,7 +109,7 @@ class Lowering(plan.Lowering):
 GENERATORS: dict[str, Callable[[Lowering, Node], bool]] = {}
 import importlib
 
-for _name in ("movement", "gather", "along", "sort", "random", "products", "conv", "pool"):
+for _name in ("movement", "gather", "along", "sort", "random", "exponents", "products", "conv", "pool"):
     try:
         GENERATORS.update(getattr(importlib.import_module("." + _name, __package__), "GENERATORS", {}))
     except ImportError:
