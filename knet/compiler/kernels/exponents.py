@@ -22,10 +22,11 @@ def exponent(lowering: Any, node: Node) -> bool:
     wide = x.dtype.itemsize == 8
     real, whole, suffix = ("double", "int64_t", "f64") if wide else ("float", "int32_t", "f32")
     fraction, mask, bias = (52, 0x7FF, 1022) if wide else (23, 0xFF, 126)
-    body = f"""{walk(w, x.shape, {"from": x.strides}, "u", "        ")}        const {real} v = {loaded(f"{a}[from]", x.dtype)};
+    place = walk(w, x.shape, {"from": x.strides}, "u", "        ")
+    body = f"""{place}        const {real} v = {loaded(f"{a}[from]", x.dtype)};
         const {whole} bits = knet_bits_{suffix}(v), n = bits >> {fraction} & {mask};
         const {whole} small = bits & ((({whole})1 << {fraction}) - 1);
-        const {whole} of_small = (knet_bits_{suffix}(({real})small) >> {fraction}) - {bias} - {bias + fraction - 1};
+        const {whole} of_small = (knet_bits_{suffix}(({real})small) >> {fraction}) - {bias} - {bias + fraction};
         {b}[u] = (int32_t)(n == {mask} ? 0 : n ? n - {bias} : small ? of_small : 0);
 """
     text, groups = each(w, x.size, body, x.size * 4)
@@ -44,10 +45,10 @@ def ldexp(lowering: Any, node: Node) -> bool:
     a, b, out = w.array(x), w.array(n), w.array(y, write=True)
     steps = {"from": _spread(x, y.shape), "power": _spread(n, y.shape)}
     suffix = "f64" if x.dtype.itemsize == 8 else "f32"
-    kind = c_type(n.dtype)
     low = "" if n.dtype.kind == "u" else "m < -9999 ? -9999 : "
     value = f"({c_type(arithmetic(x.dtype))})knet_ldexp_{suffix}({loaded(f'{a}[from]', x.dtype)}, shift)"
-    body = f"""{walk(w, y.shape, steps, "u", "        ")}        const {"uint64_t" if kind[0] == "u" else "int64_t"} m = {b}[power];
+    wide = "uint64_t" if n.dtype.kind == "u" else "int64_t"
+    body = f"""{walk(w, y.shape, steps, "u", "        ")}        const {wide} m = {b}[power];
         const int shift = {low}m > 9999 ? 9999 : (int)m;
         {out}[u] = {stored(value, x.dtype)};
 """

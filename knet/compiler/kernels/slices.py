@@ -41,7 +41,7 @@ def _launch(lowering: Any, node: Node, u: Ref, x: Ref | None) -> None:
     outer = rank - 1 if rows else rank
     found, hit = _found(w, axes[:outer], "u", "        ")
     old = walk(w, y.shape[:outer], {"old": x.strides[:outer]}, "u", "        ", "place") if x is not None else ""
-    same = ()
+    same: tuple[tuple[int, int], ...] = ()
     if x is not None and x.dense:
         same = ((int(other[1:]), int(target[1:])),)
     if rows:

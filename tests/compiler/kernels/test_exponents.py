@@ -44,4 +44,5 @@ def test_ldexp(form, dtype, whole):
     n = np.array([0, 1, 3, 50, 120] + ([-1, -20, -140, -1060] if whole[0] == "i" else [])).astype(whole)
     n = np.append(n, np.iinfo(whole).max).astype(whole)
     (y,), _ = run(GENERATORS["ldexp"], special.ldexp, [x, n], {}, TARGETS[form], False)
-    np.testing.assert_array_equal(y, expected(special.ldexp, x, n))
+    y, right = (v.astype("float64") for v in (y, expected(special.ldexp, x, n)))  # NumPy's bfloat16 NaN equals none
+    np.testing.assert_array_equal(y, right)
