@@ -14,7 +14,7 @@ from ...core.aval import ShapedArray
 from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded
 from .conv_geometry import Geometry, filled, numbers
-from .conv_tiles import choose_tile, copy_of, copying, step, store, sums, tiled_weights, vectors
+from .conv_tiles import ROLLED, choose_tile, copy_of, copying, step, store, sums, tiled_weights, vectors
 
 
 def correlate(lowering: Any, name: str, g: Geometry, x: Ref, weights: Ref, out: Ref, turned: bool) -> None:
@@ -49,12 +49,10 @@ def correlate(lowering: Any, name: str, g: Geometry, x: Ref, weights: Ref, out: 
         fill = copying(g, copy, loaded("S", dtype), v)
     tile = step(m, n, v, [f"q[{i}]" for i in range(m)], [f"p + {j * v.lanes}" for j in range(n)])
     if copy.whole:
-        loops = f"for (INDEX r = 0; r < $STEPS; r++, p += $COLUMN, q += {m}) {{\n{tile}}}\n"
+        loops = f"{ROLLED}for (INDEX r = 0; r < $STEPS; r++, p += $COLUMN, q += {m}) {{\n{tile}}}\n"
     else:
-        loops = f"""for (INDEX c = 0; c < $DEEP; c++, x += $K2 * $COLUMN)
-for (INDEX k1 = 0; k1 < $K1; k1++) {{
-const GLOBAL {v.scalar} *p = x + k1 * $D1 * $P2;
-for (INDEX k2 = 0; k2 < $K2; k2++, p += $COLUMN, q += {m}) {{
+        loops = f"""{ROLLED}for (INDEX c = 0; c < $DEEP; c++, x += $K2 * $COLUMN){ROLLED}for (INDEX k1 = 0; k1 < $K1; k1++) {{
+const GLOBAL {v.scalar} *p = x + k1 * $D1 * $P2;{ROLLED}for (INDEX k2 = 0; k2 < $K2; k2++, p += $COLUMN, q += {m}) {{
 {tile}}}
 }}
 """

@@ -20,7 +20,7 @@ from ...core.aval import ShapedArray
 from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded, stored
 from .conv_geometry import Geometry, each, filled, numbers
-from .conv_tiles import Copy, Vectors, choose_tile, copy_of, copying, step, vectors
+from .conv_tiles import ROLLED, Copy, Vectors, choose_tile, copy_of, copying, step, vectors
 
 SLAB_BYTES = 1 << 20
 BAND_BYTES = 32 << 10  # of a turned band of an image: about the first cache
@@ -158,7 +158,7 @@ p = pixels - {v.lanes};
 """
     if literal and copy.band * g.out[2] % v.lanes == 0 and g.out[1] * g.out[2] % v.lanes == 0:
         tail = ""
-    loop = f"INDEX p = 0;\nfor (; p + {v.lanes} <= pixels; p += {v.lanes}) {{\n{lines}}}\n{tail}"
+    loop = f"INDEX p = 0;{ROLLED}for (; p + {v.lanes} <= pixels; p += {v.lanes}) {{\n{lines}}}\n{tail}"
     image = f"""for (INDEX i0 = 0; i0 < $P0; i0++) for (INDEX i1 = 0; i1 < $P1; i1 += $BAND) {{
 const INDEX rows = $P1 - i1 < $BAND ? $P1 - i1 : $BAND, pixels = rows * $P2;
 {copying(g, copy, loaded("S", dtype), v)}for (INDEX c = 0; c < $C; c++) for (INDEX t = 0; t < $TAPS; t++) {{
@@ -208,13 +208,12 @@ const GLOBAL {v.scalar} *p{j} = copy + (v{j} / $ACROSS * $D1 * $WIDE + v{j} % $A
     )
     rows = [loaded(f"y[{i} * $Q + q]", dtype) for i in range(m)]
     lines = step(m, n, v, rows, [f"p{j} + p" for j in range(n)])
-    loop = f"""for (INDEX i = 0; i < rows; i++, y += $P2) {{
-INDEX p = i * $APART1 * $WIDE * $C;
-for (INDEX q = 0; q < $P2; q++, p += $APART2 * $C) {{
+    loop = f"""{ROLLED}for (INDEX i = 0; i < rows; i++, y += $P2) {{
+INDEX p = i * $APART1 * $WIDE * $C;{ROLLED}for (INDEX q = 0; q < $P2; q++, p += $APART2 * $C) {{
 {lines}}}
 }}
 """
-    outside = "" if g.inside(1) else "if (h1 < 0 || h1 >= $S1) {\nfor (INDEX i = 0; i < $WIDE * $C; i++) d[i] = 0;\ncontinue;\n}\n"
+    outside = "" if g.inside(1) else f"if (h1 < 0 || h1 >= $S1) {{{ROLLED}for (INDEX i = 0; i < $WIDE * $C; i++) d[i] = 0;\ncontinue;\n}}\n"
     element = loaded("z[c * $V]", dtype)
     if not g.inside(2):
         element = f"h2 < 0 || h2 >= $S2 ? 0 : {element}"
@@ -228,8 +227,7 @@ const INDEX h1 = i1 * $T1 - $B1 + u * $SKIP1;
 GLOBAL {v.scalar} *d = copy + u * $WIDE * $C;
 {outside}for (INDEX j = 0; j < $WIDE; j++) {{
 const INDEX h2 = j * $SKIP2 - $B2;
-const GLOBAL X *z = s + (h0 * $S1 + h1) * $S2 + h2;
-for (INDEX c = 0; c < $C; c++) d[j * $C + c] = {element};
+const GLOBAL X *z = s + (h0 * $S1 + h1) * $S2 + h2;{ROLLED}for (INDEX c = 0; c < $C; c++) d[j * $C + c] = {element};
 }}
 }}
 for (INDEX t = 0; t < $TILES; t++) {{
