@@ -20,6 +20,8 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .training.problems import MODELS, Problem, problem
@@ -49,21 +51,36 @@ class Peer(NamedTuple):
     library: str
     module: str
     variant: str
-    cache: str | None = None  # variable that names the directory of its compiled code
+    caches: tuple[str, ...] = ()  # variables that name the directory of its compiled code
     models: tuple[str, ...] = tuple(MODELS)
+    environment: Mapping[str, str] = MappingProxyType({})  # of its process
+    needs: tuple[str, ...] = ()  # further libraries
 
 
+CPU, OPENCL = {"KNET_BACKEND": "cpu"}, {"KNET_BACKEND": "opencl"}
+OPENCL_CACHES = ("XDG_CACHE_HOME", "POCL_CACHE_DIR")  # of PyOpenCL and tinygrad, of the driver
 PEERS = {
-    "Knet": Peer("knet", "in_knet", "jit", "KNET_CACHE_DIR"),
-    "Knet eager": Peer("knet", "in_knet", "eager"),
+    "Knet": Peer("knet", "in_knet", "jit", ("KNET_CACHE_DIR",), environment=CPU),
+    "Knet eager": Peer("knet", "in_knet", "eager", environment=CPU),
     "PyTorch": Peer("torch", "in_pytorch", "eager"),
-    "PyTorch compiled": Peer("torch", "in_pytorch", "compiled", "TORCHINDUCTOR_CACHE_DIR"),
+    "PyTorch compiled": Peer("torch", "in_pytorch", "compiled", ("TORCHINDUCTOR_CACHE_DIR",)),
     "PyTorch channels-last": Peer("torch", "in_pytorch", "channels-last", models=("lenet", "resnet8")),
     "JAX jit": Peer("jax", "in_jax", "jit"),
     "autograd": Peer("autograd", "in_autograd", "", models=("linreg", "softmax", "mlp", "charlm", "vae")),
+    "Knet OpenCL": Peer(
+        "knet", "in_knet", "jit", ("KNET_CACHE_DIR", *OPENCL_CACHES), environment=OPENCL, needs=("pyopencl",)
+    ),
+    "tinygrad OpenCL": Peer(
+        "tinygrad", "in_tinygrad", "", OPENCL_CACHES, ("linreg", "softmax", "mlp", "lenet"), {"DEV": "CL"}
+    ),
 }
-DEFAULT = [peer for peer in PEERS if peer != "Knet eager"]
+DEFAULT = [peer for peer in PEERS if peer != "Knet eager" and "OpenCL" not in peer]
 REFERENCE = "PyTorch"
+
+
+def libraries(peer: str) -> list[str]:
+    """What must be installed."""
+    return [PEERS[peer].library, *PEERS[peer].needs]
 
 
 # --- the side of a library -------------------------------------------------------------------------------------------
@@ -93,8 +110,9 @@ class Worked:
     def __init__(self, peer: str, model: str, given: Problem, threads: int) -> None:
         module = importlib.import_module(f"benchmarks.training.{PEERS[peer].module}")
         start = time.perf_counter()
-        self.run = module.train(model, given, threads, PEERS[peer].variant)
-        self.loss = float(self.run())
+        train = module.train(model, given, threads, PEERS[peer].variant)
+        self.run = lambda: float(train())  # so that a device's work is done when it returns
+        self.loss = self.run()
         self.seconds = time.perf_counter() - start
         self.calls = 0
 
@@ -104,7 +122,7 @@ class Worked:
 
     def losses(self, steps: float) -> list[float]:
         """Losses of the next steps."""
-        return [float(self.run()) for _ in range(int(steps))]
+        return [self.run() for _ in range(int(steps))]
 
     def time(self, seconds: float) -> tuple[float, float]:
         """Seconds of a step, and the share of other programs; see :func:`turns.timed`."""
@@ -140,8 +158,7 @@ class Worker:
 
     def __init__(self, peer: str, model: str, given: Problem, threads: int, cache: str = "") -> None:
         context = multiprocessing.get_context("spawn")
-        variable = PEERS[peer].cache
-        environment = {variable: cache} if variable and cache else {}
+        environment = dict(PEERS[peer].environment) | (dict.fromkeys(PEERS[peer].caches, cache) if cache else {})
         self.connection, other = context.Pipe()
         arguments = (other, peer, model, given, threads, environment)
         self.process = context.Process(target=serve, args=arguments, daemon=True)
@@ -210,13 +227,13 @@ def measure(model: str, given: Problem, peers: list[str], options: argparse.Name
 
 def start(peer: str, model: str, given: Problem, cache: str, options: argparse.Namespace, result: Measured) -> Worker:
     """A worker that has done its first step, the time of which is noted; a first one, if there is a cache to fill."""
-    if PEERS[peer].cache and not options.no_cold:
+    if PEERS[peer].caches and not options.no_cold:
         first = Worker(peer, model, given, options.threads, cache)
         result.cold[peer] = first.ask("first", patience=TOO_LONG)[0]
         first.stop()
     worker = Worker(peer, model, given, options.threads, cache)
     seconds = worker.ask("first", patience=TOO_LONG)[0]
-    (result.warm if PEERS[peer].cache and not options.no_cold else result.cold)[peer] = seconds
+    (result.warm if PEERS[peer].caches and not options.no_cold else result.cold)[peer] = seconds
     time.sleep(IDLE)
     return worker
 
@@ -257,27 +274,27 @@ def check(models: list[str], peers: list[str], options: argparse.Namespace) -> i
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def step_table(measured: dict[str, Measured], peers: list[str]) -> str:
-    """Medians; in brackets Knet's time over the library's."""
-    rows = [["step", "unit", *peers, "Knet / fastest", "Knet's spread"]]
+def step_table(measured: dict[str, Measured], peers: list[str], base: str) -> str:
+    """Medians; in brackets the base's time over the library's."""
+    rows = [["step", "unit", *peers, f"{base} / fastest", f"{base}'s spread"]]
     for model, (turns, *_, failures) in measured.items():
         label, unit, scale = MODELS[model][0]
         cells = []
         for peer in peers:
             text = figure(statistics.median(turns[peer]) * scale) if peer in turns else failures.get(peer, "-")
-            ours = peer.startswith("Knet") or peer not in turns or "Knet" not in turns
-            cells.append(text if ours else f"{text} ({ratio(turns, peer):.2f})")
-        rows.append([label, unit, *cells, against_fastest(turns), spread(turns.get("Knet", []))])
+            alone = peer == base or peer not in turns or base not in turns
+            cells.append(text if alone else f"{text} ({ratio(turns, peer, base):.2f})")
+        rows.append([label, unit, *cells, against_fastest(turns, base), spread(turns.get(base, []))])
     return markdown(rows)
 
 
-def against_fastest(turns: Times) -> str:
-    """Knet's ratio to the fastest other library, and its name."""
+def against_fastest(turns: Times, base: str) -> str:
+    """The base's ratio to the fastest of those that are not Knet, and its name."""
     others = {peer: statistics.median(times) for peer, times in turns.items() if not peer.startswith("Knet")}
-    if not others or "Knet" not in turns:
+    if not others or base not in turns:
         return "-"
     fastest = min(others, key=lambda peer: others[peer])
-    return f"{ratio(turns, fastest):.2f} ({fastest})"
+    return f"{ratio(turns, fastest, base):.2f} ({fastest})"
 
 
 def first_table(measured: dict[str, Measured], peers: list[str]) -> str:
@@ -305,7 +322,8 @@ def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__.split("\n\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL", help="all")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=DEFAULT, metavar="PEER", help="all but Knet eager")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=DEFAULT, metavar="PEER", help=", ".join(DEFAULT))
+    parser.add_argument("--base", choices=PEERS, default="Knet", metavar="PEER", help="compared with all others (Knet)")
     parser.add_argument("--threads", type=int, default=2, help="of every library's pool (2)")
     parser.add_argument("--turns", type=int, default=11, help="11")
     parser.add_argument("--seconds", type=float, default=0.2, help="of work in each turn, one step at least (0.2)")
@@ -320,7 +338,7 @@ def main() -> int:
     """Measure and print. The exit status is 1 if losses of --check differ; times decide nothing."""
     options = arguments()
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))  # before a library's process starts
-    peers = [peer for peer in options.peers if importlib.util.find_spec(PEERS[peer].library)]
+    peers = [peer for peer in options.peers if all(map(importlib.util.find_spec, libraries(peer)))]
     if options.check:
         return int(check(options.models, peers, options) > 0)
 
@@ -332,11 +350,12 @@ def main() -> int:
         print(f"{model} ...", end=" ", file=sys.stderr, flush=True)
         measured[model] = measure(model, given, peers, options, patience)
     print(file=sys.stderr)
-    libraries = [PEERS[peer].library for peer in peers]
-    print(setting(libraries, options.threads, options.turns, ", ".join(dict.fromkeys(sources))), end="\n\n")
-    print("Medians; in brackets Knet's time over the library's (below 1: Knet is faster).")
+    modules = [library for peer in peers for library in libraries(peer)]
+    print(setting(modules, options.threads, options.turns, ", ".join(dict.fromkeys(sources))), end="\n\n")
+    base = options.base
+    print(f"Medians; in brackets {base}'s time over the other's (below 1: {base} is faster).")
     print(patience, end="\n\n")
-    print(step_table(measured, peers), end="\n\n")
+    print(step_table(measured, peers, base), end="\n\n")
     print("Seconds from imported modules to the first loss; after a slash with the compiled code on disk.\n")
     print(first_table(measured, peers), end="\n\n")
     print("Peak memory of the process, interpreter and libraries included, while it trains.\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 IDLE = 0.03  # seconds in which the thread pool of the library before goes to sleep
 DISTURBED = 0.1  # share of the processors' time that went to other programs
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POCL_MAX_PTHREAD_COUNT")
 
 Times = dict[str, list[float]]  # by library, the seconds of one call in each turn
 
@@ -91,9 +91,9 @@ class Patience:
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def ratio(turns: Times, peer: str) -> float:
-    """Knet's time over the peer's: the median of the turns' ratios."""
-    return statistics.median(ours / theirs for ours, theirs in zip(turns["Knet"], turns[peer]))
+def ratio(turns: Times, peer: str, base: str = "Knet") -> float:
+    """The base's time over the peer's: the median of the turns' ratios."""
+    return statistics.median(ours / theirs for ours, theirs in zip(turns[base], turns[peer]))
 
 
 def spread(times: list[float]) -> str:

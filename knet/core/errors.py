@@ -845,8 +845,9 @@ def out_of_memory(
     device: str, nbytes: int, used: int, held: int, limit: int | None, largest: int | None, total: int
 ) -> OutOfMemory:
     if largest is not None and nbytes > largest:
-        why, fix = f"the device allocates {largest} bytes at most in one piece", "split the array, or use smaller batches"
-    elif limit is not None and used + nbytes > limit:
+        why = f"the device allocates {largest} bytes at most in one piece"
+        fix = "split the array, or use smaller batches"
+    elif limit is not None and held + nbytes * 9 // 8 > limit:  # pools round up, by an eighth at most
         why = f"the limit is {limit} bytes"
         fix = "use smaller batches, drop arrays that are not needed, or raise KNET_MEMORY_LIMIT"
     else:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_the_tables_of_a_quick_run():
     assert [re.match(r"\| (\S+)", table)[1] for table in tables] == ["step", "first", "peak"]
     unit, ours, eager = cells(tables[0], "LinReg")[1:4]
     assert unit == "us"
-    assert float(ours) > 0 < float(eager)
+    assert re.fullmatch(r"[\d,.]+ \(\d+\.\d\d\)", eager)  # Knet's time over that of eager Knet
+    assert float(ours) > 0
     cold, warm = cells(tables[1], "LinReg")[1].split(" / ")
     assert float(cold) > 0 < float(warm)
     assert int(cells(tables[2], "LinReg")[1]) > 20  # megabytes: Python and NumPy alone take that
@@ -59,6 +61,37 @@ def test_a_check_fails_where_losses_differ(monkeypatch, capsys):
     assert steps.check(["linreg"], ["Knet", "PyTorch"], options) == 1
     assert "2.0e-03 WRONG" in capsys.readouterr().out
     assert steps.check(["linreg"], ["Knet eager", "PyTorch"], options) == 0
+
+
+def test_ratios_are_those_of_the_base():
+    turns = {"Knet": [1.0, 1.0], "Knet OpenCL": [3.0, 3.0], "tinygrad OpenCL": [12.0, 4.0]}
+    measured = {"linreg": steps.Measured(turns, {}, {}, {}, {})}
+    row = [cell.strip() for cell in steps.step_table(measured, list(turns), "Knet OpenCL").splitlines()[2].split("|")]
+    assert row[3:7] == ["1,000,000 (3.00)", "3,000,000", "8,000,000 (0.50)", "0.50 (tinygrad OpenCL)"]
+    measured = {"linreg": steps.Measured({"Knet": turns["Knet"]}, {}, {}, {}, {"Knet OpenCL": "no device"})}
+    row = [cell.strip() for cell in steps.step_table(measured, list(turns), "Knet OpenCL").splitlines()[2].split("|")]
+    assert row[3:7] == ["1,000,000", "no device", "-", "-"]
+
+
+def test_a_process_has_the_environment_of_its_peer(monkeypatch):
+    started = []
+
+    class Process:
+        def __init__(self, target, args, daemon):
+            started.append(args[-1])
+
+        def start(self):
+            pass
+
+    context = type("Context", (), {"Pipe": staticmethod(Pipe), "Process": Process})
+    monkeypatch.setattr(steps.multiprocessing, "get_context", lambda _: context)
+    given, _ = steps.problem("softmax", count=1, real=False)
+    for peer in "Knet", "Knet OpenCL", "tinygrad OpenCL":
+        steps.Worker(peer, "softmax", given, 1, "folder")
+    cpu, opencl, other = started
+    assert cpu == {"KNET_BACKEND": "cpu", "KNET_CACHE_DIR": "folder"}
+    assert opencl["KNET_BACKEND"] == "opencl" and opencl["POCL_CACHE_DIR"] == "folder"
+    assert other["DEV"] == "CL" and other["XDG_CACHE_HOME"] == "folder"
 
 
 def test_a_library_that_fails_is_a_cell_of_the_table():

@@ -23,7 +23,7 @@ class Choice(NamedTuple):
 
     def __str__(self) -> str:
         version = self.platform.version.partition(",")[0]  # PoCL goes on with how it was built
-        return f"{self.device.name.strip()} ({self.platform.name.strip()}, {version.strip()})"
+        return " ".join(f"{self.device.name} ({self.platform.name}, {version})".split()).replace(" )", ")")
 
 
 def find_devices(platforms: Sequence[Any] | None = None) -> list[Choice]:
@@ -104,9 +104,14 @@ def target_of(device: Any) -> Target:
 
 
 def _items(device: Any) -> int:
-    """256 items, four groups of 64 that run in step; 64 where a device runs items one after the other; or what it can."""
+    """256 items on GPUs, 64 where a CPU plays one, or as many as the device can."""
     wanted = 64 if device.type & cl.device_type.CPU else 256
     items = 1
     while items * 2 <= min(wanted, device.max_work_group_size):
         items *= 2
     return items
+
+
+def works_in_host_memory(device: Any) -> bool:
+    """Whether the device's memory is the host's, and what is mapped is no copy."""
+    return bool(device.type & cl.device_type.CPU and device.host_unified_memory)

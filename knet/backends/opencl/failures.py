@@ -7,12 +7,12 @@ from .devices import cl
 
 # Why, and what helps, by the name of the status.
 FIXES = {
-    "OUT_OF_HOST_MEMORY": "free memory of the machine: the driver itself found none",
-    "OUT_OF_RESOURCES": "use smaller arrays or batches; on a GPU this is also what a kernel that reads outside an array ends in",
+    "OUT_OF_HOST_MEMORY": "free memory of the machine, of which the driver found none",
+    "OUT_OF_RESOURCES": "use smaller arrays or batches, and drop arrays that are not needed",
     "MEM_OBJECT_ALLOCATION_FAILURE": "use smaller arrays or batches, or call knet.memory.free()",
-    "DEVICE_NOT_AVAILABLE": "see whether another program holds the device, or choose another one with KNET_OPENCL_DEVICE",
-    "INVALID_WORK_GROUP_SIZE": "report the kernel named above: it asks for more items than the device can run in a group",
-    "COMPILER_NOT_AVAILABLE": "install the complete driver: this one cannot compile kernels",
+    "DEVICE_NOT_AVAILABLE": "see whether another program holds it, or set KNET_OPENCL_DEVICE to another one",
+    "INVALID_WORK_GROUP_SIZE": "report the kernel: it asks for larger groups than the device can run",
+    "COMPILER_NOT_AVAILABLE": "install the complete driver, with its compiler",
 }
 
 

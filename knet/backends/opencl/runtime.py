@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 import weakref
@@ -11,22 +10,127 @@ from typing import Any
 
 import numpy as np
 
+from ...compiler.device.memory import parse_limit
 from ...compiler.kernels.kernel import Extent, Kernel
 from ...compiler.kernels.prelude import prelude
 from ...core import errors
-from .devices import Choice, cl, find_devices, target_of
+from .devices import Choice, cl, find_devices, target_of, works_in_host_memory
 from .failures import decoded
 from .memory import Memory
 from .programs import Function, build, pack_offset
+from .transfers import Transfers
+
+
+class OpenCLRuntime:
+    """See :class:`knet.compiler.device.runtime.Runtime`. Memory is a ``pyopencl.MemoryObjectHolder``.
+
+    Attributes:
+      name: of the device and its platform.
+      device, status, pending: Knet's device, and what kernels noted on it; see knet.compiler.device.
+      launched, copied: kernels queued, and arrays moved between host and device.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.name = str(choice)
+        self.target = target_of(choice.device)
+        self.launched = 0
+        self.copied = 0
+        self.device: Any = None
+        self.status: Any = None
+        self.pending = False
+        try:
+            self._context = cl.Context([choice.device])
+            self.queue = cl.CommandQueue(self._context)
+        except cl.Error as e:
+            raise decoded(e, self.name, "opening it") from e
+        shared = works_in_host_memory(choice.device)
+        self._memory = Memory(self._context, self.queue, choice.device, self.name, shared)
+        self._transfers = Transfers(self.queue, self._memory, shared)
+        self.allocate = self._memory.allocate
+        self._functions: dict[str, Function] = {}
+        self._lock = threading.RLock()
+        _opened.add(self)
+
+    # --- kernels -----------------------------------------------------------------------------------------------------
+
+    def functions(self, kernels: Sequence[Kernel]) -> list[Function]:
+        with self._lock:
+            new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
+            if new:
+                target = self.target
+                text = prelude(target.dialect, target.doubles, target.loops)
+                self._functions |= build(self._context, self.name, text, list(new.values()))
+            return [self._functions[kernel.name] for kernel in kernels]
+
+    def launch(
+        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+    ) -> None:
+        if 0 in groups:
+            return
+        kernel = function.kernel
+        try:
+            with self._lock:  # arguments are the kernel's state: they are set and queued by one thread at a time
+                function.set(kernel, pointers, numbers)
+                cl.enqueue_nd_range_kernel(self.queue, kernel, groups, function.items, None, None, g_times_l=True)
+                self.launched += 1
+        except cl.Error as e:
+            raise decoded(e, self.name, f"launching {function.name}") from e
+
+    def prepare(
+        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+    ) -> Prepared:
+        return Prepared(self, function, groups, pointers, numbers)
+
+    # --- arrays ------------------------------------------------------------------------------------------------------
+
+    def upload(self, array: np.ndarray[Any, Any]) -> Any:
+        try:
+            with self._lock:
+                memory = self._transfers.upload(array)
+                self.copied += 1
+                return memory
+        except cl.Error as e:
+            raise decoded(e, self.name, f"copying {array.nbytes} bytes to it") from e
+
+    def download(self, memory: Any, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
+        try:
+            self.copied += 1
+            return self._transfers.download(memory, offset, nbytes)
+        except cl.Error as e:
+            raise decoded(e, self.name, f"copying {nbytes} bytes from it") from e
+
+    def synchronize(self) -> None:
+        try:
+            self.queue.finish()
+        except cl.Error as e:
+            raise decoded(e, self.name, "waiting for it") from e
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def memory_used(self) -> int:
+        return self._memory.used
+
+    def memory_held(self) -> int:
+        return self._memory.held
+
+    def memory_limit(self) -> int | None:
+        return self._memory.limit
+
+    def set_memory_limit(self, limit: int | str | None) -> None:
+        total = self._memory.total
+        self._memory.limit = None if limit is None else parse_limit("memory.set_limit: limit", limit, total)
+
+    def free_memory(self) -> None:
+        self._memory.free()
 
 
 class Prepared:
-    """A launch whose arguments are set: ``run`` queues it, ``set`` replaces the memory behind one pointer.
+    """A launch whose arguments are set: ``run`` queues it, ``set`` exchanges the memory behind one pointer.
 
-    For one thread at a time. It holds the memory that it was given.
+    It has a kernel object of its own, is for one thread at a time, and keeps no memory alive: whoever runs it does.
     """
 
-    __slots__ = ("_groups", "_items", "_kernel", "_memories", "_name", "_offsets", "_runtime")
+    __slots__ = ("_function", "_groups", "_kernel", "_offsets", "_runtime")
 
     def __init__(
         self,
@@ -37,140 +141,69 @@ class Prepared:
         numbers: Sequence[Any],
     ) -> None:
         self._runtime = runtime
-        self._name = function.name
-        self._kernel = function.another()
+        self._function = function
         self._groups = groups
-        self._items = function.items
-        self._memories = [memory for memory, _ in pointers]
+        self._kernel = function.another()
         self._offsets = [offset for _, offset in pointers]
         function.set(self._kernel, pointers, numbers)
 
-    def run(self) -> None:
-        """Queue it; nothing to do if it has no groups."""
-        if 0 in self._groups:
-            return
-        runtime = self._runtime
-        try:
-            cl.enqueue_nd_range_kernel(
-                runtime.queue, self._kernel, self._groups, self._items, None, None, g_times_l=True
-            )
-        except cl.Error as e:
-            raise decoded(e, runtime.name, f"launching {self._name}") from e
-        runtime.launched += 1
-
     def set(self, i: int, memory: Any, offset: int = 0) -> None:
         """Let pointer ``i`` begin at an element of another piece of memory, from the next ``run`` on."""
-        if memory is not self._memories[i]:
-            self._kernel._set_arg_multi((2 * i, memory))
-            self._memories[i] = memory
+        self._kernel._set_arg_multi((2 * i, memory))
         if offset != self._offsets[i]:
             self._kernel._set_arg_buf_multi((2 * i + 1, pack_offset(offset)))
             self._offsets[i] = offset
 
-
-class OpenCLRuntime:
-    """One device: memory, kernels, and a queue in which work is done in order while Python goes on.
-
-    See :class:`knet.compiler.device.runtime.Runtime`.
-    """
-
-    def __init__(self, choice: Choice) -> None:
-        self.device: Any = None  # Knet's, which the backend tells
-        self.status: Any = None
-        self.pending = False
-        self.name = str(choice)
-        self.target = target_of(choice.device)
-        self.launched = 0
-        self.copied = 0
-        try:
-            self.context = cl.Context([choice.device])
-            self.queue = cl.CommandQueue(self.context)
-        except cl.Error as e:
-            raise decoded(e, self.name, "opening the device") from e
-        self.memory = Memory(self.context, self.queue, choice.device, self.name)
-        self.allocate = self.memory.allocate
-        self._functions: dict[str, Function] = {}
-        self._lock = threading.RLock()  # a kernel's arguments are its state: set and queued by one thread at a time
-        _opened.add(self)
-
-    # --- kernels ---
-
-    def functions(self, kernels: Sequence[Kernel]) -> list[Function]:
-        with self._lock:
-            new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
-            if new:
-                self._functions.update(build(self.context, self.name, prelude("opencl", self.target.doubles, self.target.loops), list(new.values())))
-        return [self._functions[kernel.name] for kernel in kernels]
-
-    def launch(
-        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
-    ) -> None:
+    def run(self) -> None:
+        """Queue it, unless it has no groups."""
+        runtime, groups = self._runtime, self._groups
         if 0 in groups:
             return
-        kernel = function.kernel
-        with self._lock:
-            try:
-                function.set(kernel, pointers, numbers)
-                cl.enqueue_nd_range_kernel(self.queue, kernel, groups, function.items, None, None, g_times_l=True)
-            except cl.Error as e:
-                raise decoded(e, self.name, f"launching {function.name}") from e
-            self.launched += 1
-
-    def prepare(
-        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
-    ) -> Prepared:
-        """A launch whose arguments are set once, on a kernel object of its own."""
-        return Prepared(self, function, groups, pointers, numbers)
-
-    # --- arrays ---
-
-    def upload(self, array: np.ndarray[Any, Any]) -> Any:
-        host = np.ascontiguousarray(array)
-        memory = self.allocate(host.nbytes)
-        if host.nbytes:
-            try:
-                cl.enqueue_copy(self.queue, memory, host.reshape(-1).view(np.uint8), is_blocking=True)
-            except cl.Error as e:
-                raise decoded(e, self.name, f"copying {host.nbytes} bytes to it") from e
-        self.copied += 1
-        return memory
-
-    def download(self, memory: Any, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
-        out = np.empty(nbytes, np.uint8)
-        if nbytes:
-            try:
-                cl.enqueue_copy(self.queue, out, memory, src_offset=offset, is_blocking=True)
-            except cl.Error as e:
-                raise decoded(e, self.name, f"copying {nbytes} bytes from it") from e
-        self.copied += 1
-        return out
-
-    def synchronize(self) -> None:
         try:
-            self.queue.finish()
+            items = self._function.items
+            cl.enqueue_nd_range_kernel(runtime.queue, self._kernel, groups, items, None, None, g_times_l=True)
         except cl.Error as e:
-            raise decoded(e, self.name, "waiting for it") from e
-
-    def memory_used(self) -> int:
-        return self.memory.used
-
-    def memory_held(self) -> int:
-        return self.memory.held
-
-    def memory_limit(self) -> int | None:
-        return self.memory.limit
-
-    def set_memory_limit(self, nbytes: int | None) -> None:
-        self.memory.limit = nbytes
-
-    def free_memory(self) -> None:
-        self.memory.free()
+            raise decoded(e, runtime.name, f"launching {self._function.name}") from e
+        runtime.launched += 1
 
 
+_opening = threading.Lock()
 _opened: weakref.WeakSet[OpenCLRuntime] = weakref.WeakSet()
+_runtimes: list[OpenCLRuntime] = []
 
 
-@functools.cache
 def runtimes() -> list[OpenCLRuntime]:
-    """A runtime for each device, in the order of their numbers. Probes the drivers when first called."""
-    return [OpenCLRuntime(choice) for choice in find_devices()]
+    """A runtime for each device, in the order of their numbers. Asks the drivers when it is first called.
+
+    Raises:
+      DeviceError: there is no device, or not the one that ``KNET_OPENCL_DEVICE`` names.
+    """
+    with _opening:
+        if not _runtimes:
+            _runtimes.extend(OpenCLRuntime(choice) for choice in find_devices())
+        return _runtimes
+
+
+class _Forked(OpenCLRuntime):
+    """A runtime in a process that was forked from the one that opened it: the driver's threads stayed there."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise errors.forked(f"OpenCL device {_name_of[id(self)]}")
+
+    def __repr__(self) -> str:
+        return "OpenCL runtime of the parent process"
+
+
+_name_of: dict[int, str] = {}
+_left: list[Any] = []  # what is released in a forked process would wait for the driver's threads
+
+
+def _forget() -> None:
+    for runtime in list(_opened):
+        _name_of[id(runtime)] = runtime.name
+        _left.append(dict(runtime.__dict__))
+        runtime.__dict__.clear()
+        runtime.__class__ = _Forked
+
+
+os.register_at_fork(after_in_child=_forget)

@@ -22,3 +22,11 @@
 #define knet_bits_f64(x) as_long(x)
 #define knet_double(i) as_double(i)
 #endif
+
+/* For device.h. */
+#define KNET_CLAIM(lock) (atomic_cmpxchg(lock, 0, 1) == 0)
+#define KNET_FREE(lock) atomic_xchg(lock, 0)
+#define KNET_FENCE mem_fence(CLK_GLOBAL_MEM_FENCE)
+#define knet_mul_hi(a, b) mul_hi((ulong)(a), (ulong)(b))
+#define knet_ldexp_f32(x, n) ldexp(x, n)
+#define knet_ldexp_f64(x, n) ldexp(x, n)

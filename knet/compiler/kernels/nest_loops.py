@@ -1,7 +1,7 @@
 """Nests for CPUs: a group is one item that loops over its part of the kept points.
 
 Inner loops run along contiguous memory and have independent turns, which the compiler turns into vector instructions.
-Reductions along rows put down what they add up, a block at a time, and add the block to 16 sums side by side; those
+Reductions along rows put down what they add up, a block at a time, and add the block to 32 sums side by side; those
 over columns have a sum for each column. Both add up blocks, then the blocks' sums, so that long sums keep their digits.
 """
 
@@ -10,21 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..fuse import origin
 from ..graph import Node, Value
-from ..scalar import expression, loaded, register_type, rounded, stored
+from ..scalar import HALF, arithmetic, expression, literal, register_type, rounded, stored
 from .nest_part import Loop
 from .nest_print import Printer
 from .nest_reduce import SUMS, VECTORS, accumulate, kind_of, name_of, start_of
 
+LANES = 32  # sums side by side, in two vectors
 BLOCK = 1024  # elements of a row that are put down before they are added up
+KEPT = 1 << 17  # bytes of a row's values that are kept from pass to pass
 COLUMNS = 512  # columns that are reduced side by side
 TURNS = 64  # rows that are added up before their sums are
 SHORT = 32  # a row of fewer is no vector loop
+TINY = 8  # a loop of so few turns is written out
 SMALL = 1 << 15  # operations that are not worth a second thread
-
-# Turns of the loop touch elements of their own, even where an output lies in an input's memory.
-INDEPENDENT = "#pragma clang loop vectorize(assume_safety)"
 
 
 class Loops(Printer):
@@ -33,8 +32,10 @@ class Loops(Printer):
     def body(self, units: int) -> int:
         """Print the kernel; returns the number of groups."""
         part = self.part
+        widest = max(arithmetic(v.dtype).itemsize for n in part.nodes for v in (*n.values, *n.results))
+        self.width = max(1, 4 * self.w.target.vector // widest)
         self.work = part.points * max(1, part.terms) * len(part.nodes)
-        self.groups = 1 if self.work < SMALL else 2 * units
+        self.groups = 1 if self.work < SMALL else min(2 * units, self.work * 4 // SMALL)
         if not part.reductions:
             self.map()
         elif part.by_rows and part.terms >= SHORT:
@@ -85,7 +86,9 @@ class Loops(Printer):
     def turns(self, loop: Loop, lo: str, hi: str, independent: bool = False) -> None:
         """Begin a loop."""
         if independent:
-            self.line(INDEPENDENT)
+            # Turns touch elements of their own, even where an output lies in an input's memory. A register full is
+            # twice as fast as the half that the compiler takes by itself where registers are 64 bytes long.
+            self.line(f"#pragma clang loop vectorize(assume_safety) vectorize_width({self.width})")
         i = loop.variable
         self.open(f"for (INDEX {i} = {lo}; {i} < {hi}; {i}++)")
 
@@ -107,12 +110,19 @@ class Loops(Printer):
         chunks = max(1, -(-first.extent // max(1, length)))
         self.units(outer, chunks)
         lo, hi = self.chunk(first, chunks, length)
-        for loop in rest[:1]:
-            self.turns(first, lo, hi)
-            first, lo, hi = loop, "0", self.extent(loop)
         known: dict[Any, str] = {}
-        self.hoisted(loops, loops[-1:], known, "h")
-        self.turns(first, lo, hi, independent=True)
+        if not rest:
+            self.hoisted(loops, [first], known, "h")
+            self.turns(first, lo, hi, independent=True)
+        elif self.w.literal and rest[0].extent <= TINY:  # vectors run across it
+            self.hoisted(loops, [first, *rest], known, "h")
+            self.turns(first, lo, hi, independent=True)
+            self.line("#pragma unroll")
+            self.turns(rest[0], "0", self.extent(rest[0]))
+        else:
+            self.turns(first, lo, hi)
+            self.hoisted(loops, rest, known, "h")
+            self.turns(rest[0], "0", self.extent(rest[0]), independent=True)
         self.point(self.part.nodes, loops, known, lambda y, x: None)
         self.close(2 + len(rest))
 
@@ -121,6 +131,13 @@ class Loops(Printer):
     def rows(self) -> None:
         """Rows contiguous in memory: a kept point after the other, in passes over the reduced dims."""
         part = self.part
+        if self.w.literal and part.last > 0:
+            room = KEPT
+            for y in part.dear():
+                room -= part.terms * arithmetic(y.dtype).itemsize
+                if room >= 0:
+                    self.keep[y] = f"keep{len(self.keep)}"
+                    self.line(f"{register_type(y.dtype)} {self.keep[y]}[{part.terms}];")
         self.units(part.kept, 1)
         known: dict[Any, str] = {}
         for p in range(part.last + 1):
@@ -194,53 +211,84 @@ class Loops(Printer):
     ) -> None:  # fmt: skip
         """The innermost loop of a row with reductions, in blocks."""
         i = inner.variable
+        direct = {v: text for v in reductions if (text := self.direct(v, inner, loops)) is not None}
         for v in reductions:
-            self.line(f"{kind_of(v)} b{self.k(v)}[{BLOCK}];")
+            self.line(f"{kind_of(v)} b{self.k(v)}[{LANES if v in direct else BLOCK}];")
         self.open(f"for (INDEX from_{i} = {lo}; from_{i} < {hi}; from_{i} += {BLOCK})")
         self.line(f"const INDEX to_{i} = {hi} - from_{i} < {BLOCK} ? {hi} : from_{i} + {BLOCK};")
-        self.line(f"const int count = (int)(to_{i} - from_{i}), whole = (count + 15) / 16 * 16;")
-        self.turns(inner, f"from_{i}", f"to_{i}", independent=True)
-        self.point(nodes, loops, known, lambda v, x: self.line(f"b{self.k(v)}[{i} - from_{i}] = {x};"))
-        self.close()
+        self.line(f"const int count = (int)(to_{i} - from_{i});")
+        if len(nodes) > len(direct):
+            self.turns(inner, f"from_{i}", f"to_{i}", independent=True)
+            put = [n for n in nodes if n.results[0] not in direct]
+            self.point(put, loops, known, lambda v, x: self.line(f"b{self.k(v)}[{i} - from_{i}] = {x};"))
+            self.close()
         for v in reductions:
-            self.line(f"for (int l = count; l < whole; l++) b{self.k(v)}[l] = {start_of(v)};")
-            self.add_block(v)
+            self.open("")
+            if v in direct:
+                self.line(f"const int whole = count / {LANES} * {LANES};")
+                self.line(f"const INDEX {i} = from_{i};")
+                self.line(f"GLOBAL const {kind_of(v)} *e = &{direct[v]};")
+            else:
+                self.line(f"const int whole = (count + {LANES - 1}) / {LANES} * {LANES};")
+                self.line(f"for (int l = count; l < whole; l++) b{self.k(v)}[l] = {start_of(v)};")
+                self.line(f"const {kind_of(v)} *e = b{self.k(v)};")
+            self.add_block(v, v in direct)
+            self.close()
         self.close()
 
-    def add_block(self, v: Value) -> None:
-        """Take a block that was put down into a total."""
+    def direct(self, v: Value, inner: Loop, loops: Sequence[Loop]) -> str | None:
+        """Text of a reduction's operand if it is contiguous in memory as it is, so that it need not be put down."""
+        assert v.node is not None
+        access = self.part.reads.get((v.node, 0))
+        if access is None or inner.step(access) != 1 or access.dtype.name in HALF:
+            return None
+        return self.at(access, loops)
+
+    def add_block(self, v: Value, tail: bool) -> None:
+        """Take a block, ``whole`` elements at e, into a total; with a tail, also what is left of ``count``."""
         kind, k, name = kind_of(v), self.k(v), name_of(v)
-        vector = VECTORS[kind]
-        extremum = name not in SUMS
-        nan = extremum and kind in ("float", "double")
-        signed = {"float": "int", "double": "long"}.get(kind)
-        self.open("")
-        self.line(f"{vector}16 s = ({vector}16)({start_of(v)});")
+        vector = f"{VECTORS[kind]}16"
+        self.line(f"{vector} s = ({vector})({start_of(v)}), z = s;")
+        nan = name not in SUMS and kind in ("float", "double")
         if nan:
-            self.line(f"{signed}16 n = ({signed}16)(0);")
-        self.open("for (int l = 0; l < whole; l += 16)")
-        self.line(f"const {vector}16 e = vload16(0, b{k} + l);")
-        if not extremum:
-            self.line(f"s = s {SUMS[name][1]} e;")
-        else:
-            self.line(f"s = e {'>' if name == 'reduce_max' else '<'} s ? e : s;")
-            if nan:
-                self.line("n |= e != e;")
-        self.close()
-        for n in (8, 4, 2):
-            self.line(f"const {vector}{n} s{n} = {self.halves(v, 's' if n == 8 else f's{2 * n}')};")
-        self.line(f"{kind} e = {self.halves(v, 's2').replace('.lo', '.x').replace('.hi', '.y')};")
-        if nan:
-            self.line(f"if (any(n)) e = {'NAN' if kind == 'float' else '(double)NAN'};")
-        self.line(accumulate(v, f"t{k}", "e"))
-        self.close()
+            self.line(f"{'int' if kind == 'float' else 'long'}16 n = 0;")
 
-    def halves(self, v: Value, x: str) -> str:
-        """Text of one half of a vector taken into the other."""
+        def take() -> None:
+            self.line(f"const {vector} c = vload16(0, e + l), d = vload16(0, e + l + 16);")
+            if name in SUMS:
+                self.line(f"s = s {SUMS[name][1]} c; z = z {SUMS[name][1]} d;")
+            else:
+                sign = ">" if name == "reduce_max" else "<"
+                self.line(f"s = c {sign} s ? c : s; z = d {sign} z ? d : z;")
+            if nan:
+                self.line("n |= (c != c) | (d != d);")
+
+        self.open(f"for (int l = 0; l < whole; l += {LANES})")
+        take()
+        self.close()
+        if tail:
+            self.open("if (whole < count)")
+            self.line(f"for (int l = 0; l < {LANES}; l++) b{k}[l] = whole + l < count ? e[whole + l] : {start_of(v)};")
+            self.open("")
+            self.line(f"const {kind} *e = b{k};")
+            self.line("const int l = 0;")
+            take()
+            self.close(2)
+        self.line(f"s = {self.joined(v, 's', 'z')};")
+        for n in (8, 4, 2):
+            x = "s" if n == 8 else f"s{2 * n}"
+            self.line(f"const {VECTORS[kind]}{n} s{n} = {self.joined(v, f'{x}.lo', f'{x}.hi')};")
+        self.line(f"{kind} all = {self.joined(v, 's2.x', 's2.y')};")
+        if nan:
+            self.line(f"if (any(n)) all = {literal(float('nan'), arithmetic(v.dtype))};")
+        self.line(accumulate(v, f"t{k}", "all"))
+
+    def joined(self, v: Value, x: str, y: str) -> str:
+        """Text of two numbers, or vectors, as one."""
         name = name_of(v)
         if name in SUMS:
-            return f"{x}.lo {SUMS[name][1]} {x}.hi"
-        return f"{x}.lo {'>' if name == 'reduce_max' else '<'} {x}.hi ? {x}.lo : {x}.hi"
+            return f"{x} {SUMS[name][1]} {y}"
+        return f"{x} {'>' if name == 'reduce_max' else '<'} {y} ? {x} : {y}"
 
     # --- columns ------------------------------------------------------------------------------------------------------
 
@@ -254,11 +302,11 @@ class Loops(Printer):
         for loop in outer:
             points *= loop.extent
         wanted = max(1, min(-(-self.groups // max(1, points)), lanes.extent // 16)) if self.groups > 1 else 1
-        length = max(1, min(COLUMNS, -(-(-(-lanes.extent // wanted)) // 16) * 16))
+        length = max(1, min(COLUMNS, (lanes.extent // wanted + 16) // 16 * 16))
         chunks = max(1, -(-lanes.extent // length))
         self.units(outer, chunks)
         lo, hi = self.chunk(lanes, chunks, length)
-        self.width = str(COLUMNS) if not self.w.literal else str(min(length, COLUMNS))
+        self.most = str(COLUMNS) if not self.w.literal else str(min(length, COLUMNS))
         self.lane = f"{lanes.variable} - {lo}" if lo != "0" else lanes.variable
         known: dict[Any, str] = {}
         for p in range(part.last + 1):
@@ -275,7 +323,7 @@ class Loops(Printer):
         """Compute what has one value for a kept point, for some columns."""
         index = {n.results[0]: self.part.cluster.nodes.index(n) for n in nodes}
         for y, k in index.items():
-            self.line(f"{register_type(y.dtype)} g{k}[{self.width}];")
+            self.line(f"{register_type(y.dtype)} g{k}[{self.most}];")
         self.turns(loops[-1], lo, hi, independent=True)
         inside = dict(known)
         for node in nodes:
@@ -296,7 +344,7 @@ class Loops(Printer):
         reductions = [n.results[0] for n in nodes if n.results[0] in part.reductions]
         for v in reductions:
             k = self.k(v)
-            self.line(f"{kind_of(v)} s{k}[{self.width}], t{k}[{self.width}];")
+            self.line(f"{kind_of(v)} s{k}[{self.most}], t{k}[{self.most}];")
             self.line(f"for (INDEX i = 0; i < {hi} - {lo}; i++) t{k}[i] = {start_of(v)};")
         loops = [*kept, *part.reduced]
         for loop in part.reduced[:-1]:
@@ -335,6 +383,3 @@ class Loops(Printer):
                     self.line(self.total(v, t, kept))
                 self.close()
             known[v] = t
-
-
-__all__ = ["Loops", "loaded", "origin"]

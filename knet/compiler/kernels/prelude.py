@@ -11,7 +11,6 @@ from .scalar import functions
 
 _OPENCL = """
 #pragma OPENCL FP_CONTRACT OFF
-#pragma clang diagnostic ignored "-Wpass-failed"
 typedef char int8_t; typedef short int16_t; typedef int int32_t; typedef long int64_t;
 typedef uchar uint8_t; typedef ushort uint16_t; typedef uint uint32_t; typedef ulong uint64_t;
 typedef uchar knet_1; typedef ushort knet_2; typedef uint knet_4; typedef ulong knet_8; typedef ulong2 knet_16;

@@ -29,7 +29,7 @@ def functions(dialect: str, doubles: bool, loops: bool) -> str:
             parts += ["#pragma OPENCL FP_CONTRACT ON\n", _header(name), "#pragma OPENCL FP_CONTRACT OFF\n"]
         else:
             parts.append(_IN_HEADER[name])
-    return "".join([*parts, _header("integers.h")])
+    return "".join([*parts, _header("integers.h"), _header("device.h")])
 
 
 def _header(name: str) -> str:

@@ -89,7 +89,7 @@ class Run:
     def __init__(self, lowering, node, arrays):
         self.node, self.queue = node, queue()
         context = self.queue.context
-        program = cl.Program(context, source(lowering.launches)).build()
+        program = cl.Program(context, source(lowering.items)).build()
         self.memory = {}
         for value, x in zip(node.operands, arrays, strict=True):
             self.memory[lowering.refs[value].buffer] = cl.Buffer(
@@ -98,7 +98,7 @@ class Run:
         self.out = lowering.refs[node.results[0]].buffer
         self.calls = []
         types = {"int": np.int32, "long": np.int64, "float": np.float32, "double": np.float64}
-        for launch in lowering.launches:
+        for launch in lowering.items:
             kernel = cl.Kernel(program, launch.kernel.name)
             place = 0
             for ref in launch.operands:

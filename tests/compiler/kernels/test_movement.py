@@ -75,7 +75,7 @@ def test_nothing_is_launched_for_no_elements(form):
     lowering = Lowering(TARGETS[form], True)
     x = numbers((3, 0), "float32")
     copy(lowering, lowering.put(x), lowering.put(x.copy()))
-    assert not lowering.launches
+    assert not lowering.items
 
 
 @pytest.mark.parametrize("form", TARGETS)
@@ -88,5 +88,5 @@ def test_one_kernel_serves_all_sizes(form):
             x = numbers(shape, "float32")
             view = x.transpose(axes)
             copy(lowering, lowering.put(view, x), lowering.put(np.zeros(view.shape, "float32")))
-            sources.add(lowering.launches[0].kernel.source)
+            sources.add(lowering.items[0].kernel.source)
     assert len(sources) == 3
