@@ -84,7 +84,7 @@ const INDEX channels = $C - first < $CHANNELS ? $C - first : $CHANNELS;
 {begin}for (INDEX i = 0; i < channels * $PLANE; i++) planes[i] = 0;
 for (INDEX m = 0; m * {m} < channels * $W; m++) {{
 for (INDEX b = 0; b < $Q; b += {span}) {{
-const INDEX last = $Q < {span} ? 0 : $Q - {span}, at = b < last ? b : last;
+const INDEX last = $Q < {span} ? 0 : $Q - {span}, at = MIN(b, last);
 const GLOBAL {v.scalar} *p = s + at, *q = {qa} + ((k * $PARTS + part) * $TILES + m) * $O * {m};
 {sums(m, n, v)}{ROLLED}for (INDEX r = 0; r < $O; r++, p += $Q, q += {m}) {{
 {tile}}}

@@ -26,7 +26,7 @@ EAGER_TILES = ((1, 1), (1, 4), (4, 1), (4, 4), (6, 4), (5, 5), (8, 3), (12, 2), 
 
 
 class Vectors(NamedTuple):
-    """The vectors of a device: C names of a number and a vector, the numbers in one, and how many registers there are."""
+    """The vectors of a device: C names of a number and of a vector, its numbers, and how many registers there are."""
 
     scalar: str
     vector: str
@@ -97,7 +97,7 @@ def store(m: int, n: int, v: Vectors, dtype: Any, row: str, columns: str, left: 
             puts = " ".join(f"vstore{v.lanes}(a{i}_{j}, 0, y + {i} * {row} + {j * v.lanes});" for j in range(n))
             lines.append(f"{guard}{{ {puts} }}")
         lines.append("} else {")
-    lines.append(f"{v.scalar} t[{n * v.lanes}];\nconst INDEX kept = {columns} < {n * v.lanes} ? {columns} : {n * v.lanes};")
+    lines.append(f"{v.scalar} t[{n * v.lanes}];\nconst INDEX kept = MIN({columns}, {n * v.lanes});")
     for i in range(m):
         guard = f"if ({i} < {left}) " if left and i else ""
         puts = " ".join(f"vstore{v.lanes}(a{i}_{j}, 0, t + {j * v.lanes});" for j in range(n))
@@ -139,7 +139,7 @@ class Copy(NamedTuple):
 
 
 def copy_of(g: Geometry, itemsize: int, most: int = SCRATCH_BYTES, parts: int = 1, least: int = 1) -> Copy:
-    """The copy for bands that are small, at least ``parts`` of them where there are rows enough, of ``least`` pixels."""
+    """The copy for bands that are small: ``parts`` of them if there are rows enough, and of ``least`` pixels."""
     whole = g.stride[1] != 1 or g.window[1] == 1
     rows = g.out[1]
     at_least = min(rows, -(-least // g.out[2]))
@@ -167,7 +167,8 @@ def copying(g: Geometry, copy: Copy, read: str, v: Vectors) -> str:
 for (INDEX j = start; j < stop; j++) {put}
 {ROLLED}for (INDEX j = stop; j < $P2; j++) e[j] = 0;"""
     if outside:
-        fill = f"if ({' || '.join(outside)}) {{{ROLLED}for (INDEX j = 0; j < $P2; j++) e[j] = 0;\n}} else {{\n{fill}\n}}"
+        zero = f"{ROLLED}for (INDEX j = 0; j < $P2; j++) e[j] = 0;\n"
+        fill = f"if ({' || '.join(outside)}) {{{zero}}} else {{\n{fill}\n}}"
     bounds = ""
     if not g.inside(2):
         bounds = """INDEX start = shift < 0 ? (-shift + $T2 - 1) / $T2 : 0;
