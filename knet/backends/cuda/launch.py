@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from cupy_backends.cuda.api import driver
 
 from ...compiler.kernels.kernel import Extent, Kernel
