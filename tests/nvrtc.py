@@ -59,7 +59,10 @@ QUICK = ("-Xptxas=-O0",)  # the assembler's optimizations take most of the time,
 
 
 def complaints(kernels: Iterable[Kernel], arch: str, options: Sequence[str] = QUICK) -> list[str]:
-    """What the compiler has to say of kernels, warnings too, as the CUDA backend has them compiled."""
+    """What the compiler has to say of kernels, as the CUDA backend has them compiled.
+
+    Warnings too, but for those of variables without use, which printed text has and which cost nothing.
+    """
     nvrtc = _compiler()
     from knet.backends.cuda.nvrtc import OPTIONS  # needs CuPy
     from knet.backends.cuda.runtime import program
@@ -67,7 +70,7 @@ def complaints(kernels: Iterable[Kernel], arch: str, options: Sequence[str] = QU
     def told(group: Sequence[Kernel]) -> str:
         made = nvrtc.createProgram(program(group), "kernels.cu", [], [])
         try:
-            nvrtc.compileProgram(made, [f"-arch={arch}", *OPTIONS, *options])
+            nvrtc.compileProgram(made, [f"-arch={arch}", "-diag-suppress=177", *OPTIONS, *options])
         except nvrtc.NVRTCError as e:
             return f"errors of {group[0].name} ... {group[-1].name}: {e}\n{nvrtc.getProgramLog(made)[:4000]}"
         finally:

@@ -109,6 +109,25 @@ def on_a_new_processor():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(programs.cl, "Program", Program)
         programs.build(None, [], "pthread", "", [])
+def without_nvidia_driver():
+    pytest.importorskip("cupy", reason='needs CuPy: pip install "knet[cuda13]"')
+    from knet.backends.cuda import devices
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devices.api, "driverGetVersion", lambda: 0)
+        devices.count_devices()
+
+
+def without_cublas():
+    pytest.importorskip("cupy", reason='needs CuPy: pip install "knet[cuda13]"')
+    from knet.backends.cuda import cublas
+
+    def absent(name):
+        raise cublas.pathfinder.DynamicLibNotFoundError("no libcublas.so.13\nin these folders: ...")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cublas.pathfinder, "load_nvidia_dynamic_lib", absent)
+        cublas.library.__wrapped__()
 
 
 def forked():
@@ -368,6 +387,9 @@ ROWS = [
     ("out_of_memory", beyond_the_device, errors.OutOfMemory, "no room for 1152921504606846976 bytes: the device alloc"),
     ("memory_limit", lambda: parse_limit("KNET_MEMORY_LIMIT", "much", 100), ValueError,
      "KNET_MEMORY_LIMIT='much': a limit is a positive number of bytes"),
+    ("no_cuda_device", without_nvidia_driver, DeviceError, "cuda: no NVIDIA driver is installed.\n  fix: install the driver"),
+    ("missing_cuda_library", without_cublas, DeviceError,
+     "cuda: cuBLAS cannot be loaded: no libcublas.so.13.\n  fix: pip install"),
     ("no_pool", lambda: knet.memory.used("cpu"), DeviceError, "memory.used: cpu:0 has no pool of memory"),
     # numbers
     ("probability", lambda: nn.dropout(knet.random.key(0), V, 1.5), ValueError,

@@ -69,7 +69,7 @@ class Blas:
                 handle, call.trans_a, call.trans_b, call.m, call.n, call.k, one, a, kind, call.lda, call.step_a,
                 b, kind, call.ldb, call.step_b, zero, c, kind, call.ldc, call.step_c, call.batch, compute, _ALGORITHM,
             )  # fmt: skip
-        check("gemm", status)
+        check("multiplying matrices", status)
 
     def _start(self, stream: int) -> int:
         with self._lock:
@@ -79,15 +79,15 @@ class Blas:
                 self._library = library()
                 self._workspace = self.runtime.allocate(self._workspace_bytes)
             handle = ctypes.c_void_p()
-            check("create", self._library.cublasCreate_v2(ctypes.byref(handle)))
+            check("starting", self._library.cublasCreate_v2(ctypes.byref(handle)))
             assert handle.value is not None
-            check("setStream", self._library.cublasSetStream_v2(handle, stream))
+            check("taking its stream", self._library.cublasSetStream_v2(handle, stream))
             # After the stream: setting that takes the workspace away. One serves all: graphs that were captured in
             # another stream are launched in the runtime's.
             check(
                 "setWorkspace", self._library.cublasSetWorkspace_v2(handle, self._workspace.ptr, self._workspace_bytes)
             )
-            check("setMathMode", self._library.cublasSetMathMode(handle, _MATH_MODE))
+            check("taking its mode", self._library.cublasSetMathMode(handle, _MATH_MODE))
             self._handles[stream] = handle.value
             return handle.value
 

@@ -160,6 +160,7 @@ def _printed(stage: _Stage) -> Launch:
     kinds: list[str] = []
     numbers: dict[tuple[Any, int, str], int] = {}
     writes: set[int] = set()
+    local: list[str] = []
     text, first = "", 0
     for part in stage.parts:
         bodies = []
@@ -173,7 +174,8 @@ def _printed(stage: _Stage) -> Launch:
                 names[f"a{i}"] = f"a{number}"
                 if i in launch.writes:
                     writes.add(number)
-            bodies.append(re.sub(r"\ba\d+\b", lambda m, names=names: names.get(m.group(), m.group()), launch.body))
+            body = re.sub(r"\ba\d+\b", lambda m, names=names: names.get(m.group(), m.group()), launch.body)
+            bodies.append(_without_local(body, local))
         gx, gy, gz = part.launches[0].groups
         count = gx * gy * gz
         barrier = "" if part.launches[0].items == (1, 1, 1) else "    GLOBAL_BARRIER;\n"
@@ -185,7 +187,7 @@ def _printed(stage: _Stage) -> Launch:
     restrict = not serial and all(launch.restrict for launch in launches)
     return Launch(
         "merged",
-        _local(text),
+        "".join(local) + text,
         operands,
         frozenset(writes),
         kinds,
@@ -216,20 +218,12 @@ def _placed(text: str, first: int, groups: tuple[int, int, int]) -> str:
 _LOCAL = re.compile(r"^[ \t]*LOCAL [^;=]*;\n", re.MULTILINE)
 
 
-def _local(text: str) -> str:
-    """Declarations of local memory at the top, where OpenCL wants them, each under a name of its own."""
-    return text if not _LOCAL.search(text) else _hoisted(text)
-
-
-def _hoisted(text: str) -> str:
-    declarations: list[str] = []
-    pieces = re.split(r"(^    (?:else )?if \(GROUP\(0\) < \d+\) \{\n)", text, flags=re.MULTILINE)
-    for number, piece in enumerate(pieces):
-        for found in _LOCAL.findall(piece):
-            name = re.search(r"(\w+)\s*(?:\[[^;]*)?;", found)
-            assert name is not None
-            new = f"{name.group(1)}_{number}_{len(declarations)}"
-            piece = re.sub(rf"\b{name.group(1)}\b", new, piece.replace(found, "", 1))
-            declarations.append(re.sub(rf"\b{name.group(1)}\b", new, found))
-        pieces[number] = piece
-    return "".join(declarations) + "".join(pieces)
+def _without_local(body: str, declarations: list[str]) -> str:
+    """A body whose local memory is declared elsewhere, each array under a name of its own: OpenCL wants it at the top."""
+    for found in _LOCAL.findall(body):
+        name = re.search(r"(\w+)\s*(?:\[[^;]*)?;", found)
+        assert name is not None
+        new = f"{name.group(1)}_of_{len(declarations)}"
+        body = re.sub(rf"\b{name.group(1)}\b", new, body.replace(found, "", 1))
+        declarations.append(re.sub(rf"\b{name.group(1)}\b", new, found))
+    return body

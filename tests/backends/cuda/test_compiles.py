@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 
 import nvrtc
@@ -48,11 +49,19 @@ def test_the_prelude_compiles_for_every_architecture(architecture):
     assert nvrtc.complaints(found, architecture) == []
 
 
+@pytest.mark.parametrize("part", range(PARTS))
+def test_local_memory_is_declared_where_it_is_used(part):
+    """There are 48 KB of it."""
+    for kernel in kernels(part):
+        for name in re.findall(r"^ *LOCAL \w+ (\w+)\[", kernel.source, re.MULTILINE):
+            assert len(re.findall(rf"\b{name}\b", kernel.source)) > 1, f"{kernel.name}: {name} is not used"
+
+
 def test_wrong_kernels_are_noticed():
     good = next(k for k in kernels(0) if "for (" in k.source)
     wrong = good._replace(source=good.source.replace("for (", "four (", 1))
     (complaint,) = nvrtc.complaints([good._replace(name="other"), wrong], "sm_90")
     assert "errors of" in complaint and "four" in complaint
-    unused = good._replace(source=good.source.replace("{\n", "{\n    int never_used;\n", 1))
-    (complaint,) = nvrtc.complaints([unused], "sm_90")
-    assert "warnings of" in complaint and "never_used" in complaint
+    doubtful = good._replace(source=good.source.replace("{\n", "{\n    int unset; GLOBAL int *p = (int *)unset;\n", 1))
+    (complaint,) = nvrtc.complaints([doubtful], "sm_90")
+    assert "warnings of" in complaint and "unset" in complaint
