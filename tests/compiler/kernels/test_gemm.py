@@ -2,12 +2,13 @@
 
 import itertools
 
-import ml_dtypes
+import nvrtc
 import numpy as np
 import pytest
 from standin import ITEMS, LOOPS, Lowering, run
 
 from knet.compiler.kernels.contraction import Contraction
+from knet.compiler.kernels.prelude import prelude
 from knet.compiler.kernels.products import matmul, product
 from knet.compiler.layout import Buffer, Ref
 from knet.core import dtypes
@@ -151,7 +152,7 @@ def test_matvec(target, literal):
 def test_long_sums_are_split(target, literal, dtype):
     """Parts are summed in an order of their own, so that the same product has the same bits each time."""
     rng = np.random.default_rng(5)
-    for m, n, k in [(25, 20, 9001), (1, 1, 20000), (3, 40, 8192)]:
+    for m, n, k in [(9, 12, 9001), (1, 1, 20000), (3, 40, 8192)]:
         x, w = turned(array(rng, (m, k), dtype)), array(rng, (k, n), dtype)
         y, lowering = multiply(x, w, target, literal)
         assert [launch.name for launch in lowering.launches][-1] == "parts"
@@ -266,4 +267,23 @@ def test_batches_of_one_matrix_are_rows():
     assert (p.m, p.n, p.yn) == (8, 6, 1)
 
 
-assert ml_dtypes.bfloat16  # NumPy knows the name once it is imported
+class Printed(Lowering):
+    """Launches are kept and not executed."""
+
+    def launch(self, launch):
+        self.launches.append(launch)
+
+
+@pytest.mark.parametrize("literal", [True, False])
+def test_cuda_compiles_the_texts(literal):
+    rng = np.random.default_rng(10)
+    target = ITEMS._replace(dialect="cuda", units=132)
+    kernels = {}
+    for dtype in ("float32", "float64", "float16", "bfloat16", "int8", "uint64", "bool"):
+        for batch, m, n, k in [((), 512, 512, 512), ((3, 2), 5, 70, 9), ((), 20, 25, 9000)]:
+            x, w = array(rng, (*batch, m, k), dtype), turned(array(rng, (*batch[1:], k, n), dtype))
+            lowering = Printed(target, literal)
+            product(lowering, lowering.put(x), lowering.put(w, whole(w)), lowering.put(np.zeros((*batch, m, n), x.dtype)))
+            kernels.update({launch.kernel.name: launch.kernel.source for launch in lowering.launches})
+    assert len(kernels) > 20
+    nvrtc.compile(prelude("cuda", True) + "".join(kernels.values()))
