@@ -13,7 +13,7 @@ from typing import Any
 
 from ...core import ShapedArray
 from ..layout import Ref
-from .contraction import Contraction, at, batch_places, least, number
+from .contraction import Contraction, at, batch_places, number
 from .gemm_dots import gemm_dots
 from .gemm_plan import Plan, ceil, dots, plan
 from .kernel import Writer
