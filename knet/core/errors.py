@@ -847,7 +847,7 @@ def out_of_memory(
     if largest is not None and nbytes > largest:
         why = f"the device allocates {largest} bytes at most in one piece"
         fix = "split the array, or use smaller batches"
-    elif limit is not None and used + nbytes > limit:
+    elif limit is not None and held + nbytes * 9 // 8 > limit:  # pools round up, by an eighth at most
         why = f"the limit is {limit} bytes"
         fix = "use smaller batches, drop arrays that are not needed, or raise KNET_MEMORY_LIMIT"
     else:

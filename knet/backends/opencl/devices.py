@@ -23,7 +23,7 @@ class Choice(NamedTuple):
 
     def __str__(self) -> str:
         version = self.platform.version.partition(",")[0]  # PoCL goes on with how it was built
-        return f"{self.device.name.strip()} ({self.platform.name.strip()}, {version.strip()})"
+        return " ".join(f"{self.device.name} ({self.platform.name}, {version})".split()).replace(" )", ")")
 
 
 def find_devices(platforms: Sequence[Any] | None = None) -> list[Choice]:

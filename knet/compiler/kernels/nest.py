@@ -54,7 +54,7 @@ def _targets(
     main = {**first, **groups.pop(inner, {})}
     if groups:
         # What the others need of one value for each kept point is written once.
-        for dims, targets in groups.items():
+        for targets in groups.values():
             for node in needed(cluster, targets, main):
                 for s in map(origin, node.values):
                     if s in cluster.axes and s not in main and _depends(cluster, s):

@@ -196,7 +196,7 @@ def _columns(
     for (INDEX start = 0; start < {n}; start += {items}) {{
         const int count = (int)MIN({n} - start, {items});
         BARRIER;
-        if (ITEM(0) < count) named[ITEM(0)] = {rows.text(f"(start + ITEM(0))")};
+        if (ITEM(0) < count) named[ITEM(0)] = {rows.text("(start + ITEM(0))")};
         BARRIER;
         for (int k = 0; k < count; k++) {{
             const INDEX row = named[k], i = start + k;
