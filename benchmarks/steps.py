@@ -323,9 +323,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steps", description=__doc__.split("\n\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL", help="all")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=DEFAULT, metavar="PEER", help=", ".join(DEFAULT))
-    parser.add_argument(
-        "--base", choices=PEERS, default="Knet", metavar="PEER", help="to which others are compared (Knet)"
-    )
+    parser.add_argument("--base", choices=PEERS, default="Knet", metavar="PEER", help="compared with all others (Knet)")
     parser.add_argument("--threads", type=int, default=2, help="of every library's pool (2)")
     parser.add_argument("--turns", type=int, default=11, help="11")
     parser.add_argument("--seconds", type=float, default=0.2, help="of work in each turn, one step at least (0.2)")

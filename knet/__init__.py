@@ -45,7 +45,7 @@ from .core import (
 from .progress import progress
 
 if _TYPE_CHECKING:
-    from . import data, extend, nn, optim, random, testing
+    from . import data, extend, memory, nn, optim, random, testing
 
 __version__ = "0.1.0"
 
@@ -74,6 +74,7 @@ __all__ = [
     "linear_transpose",
     "linearize",
     "map",
+    "memory",
     "nn",
     "numpy",
     "optim",
@@ -98,6 +99,6 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # What a program may do without is imported when first used: together that would double the time of import knet.
-    if name in ("data", "extend", "nn", "optim", "random", "testing"):
+    if name in ("data", "extend", "memory", "nn", "optim", "random", "testing"):
         return _importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

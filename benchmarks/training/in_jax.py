@@ -51,7 +51,7 @@ def charlm(p, x, y):
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    zeros = jnp.zeros((len(x), HIDDEN))
+    zeros = jnp.zeros((len(x), HIDDEN), p["table"].dtype)
     gates = p["table"][x.T] @ p["lstm"]["wx"] + p["lstm"]["b"]  # of all times at once: XLA does not take it out
     _, h = lax.scan(cell, (zeros, zeros), gates)
     return cross_entropy(dense(p["dense"], h), y.T)
@@ -129,7 +129,7 @@ def adam(rate, params, grads, state):
 
 
 def train(model: str, problem: Problem, threads: int, variant: str = "jit") -> Callable[[], Any]:
-    """A function that trains on the next batch and returns the loss."""
+    """A function that trains on the next batch and returns the loss; it waits for it unless the variant is "queued"."""
     loss, update = LOSSES[model], {"sgd": sgd, "adam": adam}[problem.optimizer]
 
     def step(params, state, x, y):
@@ -144,7 +144,9 @@ def train(model: str, problem: Problem, threads: int, variant: str = "jit") -> C
 
     def run() -> Any:
         nonlocal params, state
-        params, state, value = jax.block_until_ready(compiled(params, state, *next(batches)))
+        params, state, value = compiled(params, state, *next(batches))
+        if variant != "queued":
+            jax.block_until_ready((params, state, value))
         return value
 
     return run

@@ -95,13 +95,24 @@ LOSSES = {loss.__name__: loss for loss in (linreg, softmax, mlp, lenet, charlm, 
 # --- the step --------------------------------------------------------------------------------------------------------
 
 
-def train(model: str, problem: Problem, threads: int, variant: str = "eager") -> Callable[[], Any]:
-    """A function that trains on the next batch and returns the loss; variants are eager, compiled and channels-last."""
+MODES = {"compiled": None, "graphs": "reduce-overhead"}  # of torch.compile; graphs are CUDA's
+
+
+def train(
+    model: str, problem: Problem, threads: int, variant: str = "eager", device: str = "cpu", dtype: str = "float32"
+) -> Callable[[], Any]:
+    """A function that trains on the next batch and returns the loss.
+
+    Variants are eager, compiled, graphs and channels-last.
+    """
     torch.set_num_threads(threads)
+    torch.set_default_device(device)
+    torch.set_default_dtype(getattr(torch, dtype))
     layout = torch.channels_last if variant == "channels-last" else torch.contiguous_format
 
     def tensor(array: Any) -> Any:
         x = torch.tensor(array)
+        x = x.to(torch.get_default_dtype()) if x.is_floating_point() else x
         return x.to(memory_format=layout) if x.ndim == 4 else x
 
     # torch's linear and lstm take their matrices as [out, in]
@@ -110,7 +121,7 @@ def train(model: str, problem: Problem, threads: int, variant: str = "eager") ->
 
     params = mapped(parameter, problem.params)
     weights, rate = leaves(params), problem.rate
-    loss = torch.compile(LOSSES[model]) if variant == "compiled" else LOSSES[model]
+    loss = torch.compile(LOSSES[model], mode=MODES[variant]) if variant in MODES else LOSSES[model]
     batches = itertools.cycle([(tensor(x), tensor(y)) for x, y in problem.batches])
     adam = torch.optim.Adam(weights, rate, fused=True) if problem.optimizer == "adam" else None
 

@@ -25,6 +25,13 @@ HALF = {"float16": "f16", "bfloat16": "bf16"}
 # Those that kernels move but do not compute with as they are.
 _MOVED = {"float16": "uint16_t", "bfloat16": "uint16_t", "complex64": "float _Complex", "complex128": "double _Complex"}
 
+# Operations that cost less than to keep their results.
+CHEAP = {
+    "add", "subtract", "multiply", "negative", "positive", "square", "relu", "where", "cast", "stop_gradient", "equal",
+    "not_equal", "less", "less_equal", "greater", "greater_equal", "maximum", "minimum", "abs", "logical_and",
+    "logical_or", "logical_not",
+}  # fmt: skip
+
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 

@@ -13,6 +13,8 @@ import pytest
 
 import knet
 import knet.numpy as knp
+from knet.backends.__main__ import main, without_kernel
+from knet.core import device, registry
 from knet.core.errors import DeviceError
 
 
@@ -243,10 +245,28 @@ def test_the_self_test_passes():
     assert got.returncode == 0, got.stdout + got.stderr
     lines = got.stdout.splitlines()
     assert lines[0].startswith(f"knet {knet.__version__}, python {sys.version.split()[0]}, numpy {np.__version__}")
-    assert "PASS  cpu      cpu:0" in lines
+    after = lines[lines.index("PASS  cpu      cpu:0") + 1]
+    assert after.startswith(("PASS", "FAIL")), "the CPU has a kernel for everything"
     for name in ("cuda", "opencl"):
         assert any(line.split()[:2] in (["PASS", name], ["FAIL", name]) for line in lines)
     assert lines[-1] == "default: cpu:0 (KNET_BACKEND chooses)"
+
+
+def test_the_self_test_says_what_is_computed_on_the_host(pretended, monkeypatch, capsys):
+    assert without_kernel("cpu") == []
+    absent = without_kernel(pretended)
+    assert len(absent) == len(registry) - 4
+    assert "add" not in absent and "multiply" not in absent and "tanh" in absent and absent == sorted(absent)
+    monkeypatch.setattr(device, "backend_names", lambda: ["cpu", pretended])
+    monkeypatch.setenv("KNET_FALLBACK", "silent")
+    assert main() == 0
+    _, cpu, works, *listed, default = capsys.readouterr().out.splitlines()
+    assert cpu == "PASS  cpu      cpu:0"
+    assert works == "PASS  pretended pretended:0, pretended:1"
+    assert default == "default: cpu:0 (KNET_BACKEND chooses)"
+    assert max(map(len, listed)) <= 120 and {line[:15] for line in listed} == {" " * 15}
+    text = " ".join(line.strip() for line in listed)
+    assert text == f"{len(absent)} on the host, for lack of kernels: {', '.join(absent)}"
 
 
 def test_the_self_test_fails_if_the_default_does():

@@ -7,16 +7,21 @@ place, and say how to repair it. A function without a row fails ``test_every_mes
 from __future__ import annotations
 
 import copy
+import importlib
 import inspect
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from opencl_here import opencl_runtime
 
 import knet
 import knet.numpy as knp
 from knet import nn
 from knet.backends.cpu.compiled import team, toolchain
+from knet.compiler.device.memory import parse_limit
+from knet.compiler.kernels.kernel import Kernel
 from knet.core import errors, primitive, registry
 from knet.core.errors import (
     DeviceError,
@@ -54,6 +59,69 @@ def without_compiler():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KNET_CC", "/absent/cc")
         toolchain.build("int one(void) { return 1; }")
+
+
+def opencl(part):
+    """A module of the OpenCL backend."""
+    pytest.importorskip("pyopencl", reason="PyOpenCL, of the extra opencl, is not installed")
+    return importlib.import_module(f"knet.backends.opencl.{part}")
+
+
+def without_opencl_driver():
+    opencl("devices").find_devices([])
+
+
+def of_no_opencl_device():
+    card = SimpleNamespace(name="Card", type=4)
+    driver = SimpleNamespace(name="Maker", version="OpenCL 3.0", get_devices=lambda: [card])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNET_OPENCL_DEVICE", "PoCL 4")
+        opencl("devices").find_devices([driver])
+
+
+def in_no_form():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNET_OPENCL_FORM", "lanes")
+        opencl("devices").target_of(None)
+
+
+def failing_download():
+    opencl("runtime")
+    runtime = opencl_runtime()
+    runtime.download(runtime.allocate(4), 1 << 30, 64)
+
+
+def not_opencl():
+    opencl("runtime")
+    opencl_runtime().functions([Kernel("pond", "KERNEL(1, 1, 1) pond(void) { water; }\n", (), (1, 1, 1), ())])
+
+
+def on_a_new_processor():
+    programs = opencl("programs")
+
+    class Program:
+        def __init__(self, _context, _source):
+            pass
+
+        def build(self, options):
+            raise programs.cl.RuntimeError("error: unknown target CPU 'generic'\nDevice pthread failed to build")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs.cl, "Program", Program)
+        programs.build(None, [], "pthread", "", [])
+
+
+def forked():
+    runtime = opencl("runtime")
+    copy = object.__new__(runtime._Forked)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(runtime._name_of, id(copy), "Card")
+        copy.allocate(4)
+
+
+def beyond_the_device():
+    opencl("runtime")
+    opencl_runtime().allocate(1 << 60)
 
 
 def not_c():
@@ -289,6 +357,18 @@ ROWS = [
      "compiled programs: there is no program KNET_CC=/absent/cc"),
     ("compilation", not_c, DeviceError, "pond: /"),
     ("no_workspace", too_large, errors.OutOfMemory, "the system refuses its 1152921504606846976 bytes of workspace"),
+    ("no_opencl_device", without_opencl_driver, DeviceError,
+     "opencl: no driver (platform) is installed.\n  fix: install the driver of your GPU"),
+    ("no_such_opencl_device", of_no_opencl_device, DeviceError, "devices here: 0: Card (Maker, OpenCL 3.0).\n  fix: "),
+    ("unknown_opencl_form", in_no_form, DeviceError, "KNET_OPENCL_FORM='lanes': the forms of kernels are"),
+    ("device_call_failed", failing_download, DeviceError, "INVALID_VALUE while copying 64 bytes from it.\n  fix: run"),
+    ("device_compilation", not_opencl, DeviceError, "its compiler refuses pond: BUILD_PROGRAM_FAILURE.\n  fix: report"),
+    ("unknown_processor", on_a_new_processor, DeviceError, "OpenCL device pthread: its compiler does not know this"),
+    ("forked", forked, DeviceError, "OpenCL device Card: this process was forked from one that uses the device"),
+    ("out_of_memory", beyond_the_device, errors.OutOfMemory, "no room for 1152921504606846976 bytes: the device alloc"),
+    ("memory_limit", lambda: parse_limit("KNET_MEMORY_LIMIT", "much", 100), ValueError,
+     "KNET_MEMORY_LIMIT='much': a limit is a positive number of bytes"),
+    ("no_pool", lambda: knet.memory.used("cpu"), DeviceError, "memory.used: cpu:0 has no pool of memory"),
     # numbers
     ("probability", lambda: nn.dropout(knet.random.key(0), V, 1.5), ValueError,
      "dropout: rate=1.5: it must be a probability"),

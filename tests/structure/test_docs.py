@@ -10,7 +10,7 @@ import pytest
 
 import knet
 
-MODULES = "knet numpy numpy.linalg nn optim random data tree testing extend".split()
+MODULES = "knet numpy numpy.linalg nn optim random data memory tree testing extend".split()
 SECTIONS = (
     "Args", "Returns", "Raises", "Derivative", "Numerics", "Example", "Examples", "References", "Reference", "Fields",
     "Attributes", "Yields", "Elsewhere",

@@ -25,7 +25,7 @@ LAYERS = (
     ("compiler",),
     ("backends", "numpy"),
     ("random",),
-    ("nn", "optim", "data", "io", "testing", "progress", "extend", "errors", "tree"),
+    ("nn", "optim", "data", "memory", "io", "testing", "progress", "extend", "errors", "tree"),
     ("__init__", "interop", "distributed"),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

@@ -11,7 +11,9 @@ workspace and modes are those of the documentation of cuBLAS 12 and 13.
 from __future__ import annotations
 
 import ctypes
+import functools
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,7 +76,7 @@ class Blas:
             if stream in self._handles:
                 return self._handles[stream]
             if self._library is None:
-                self._library = typed(load())
+                self._library = library()
                 self._workspace = self.runtime.allocate(self._workspace_bytes)
             handle = ctypes.c_void_p()
             check("create", self._library.cublasCreate_v2(ctypes.byref(handle)))
@@ -82,7 +84,9 @@ class Blas:
             check("setStream", self._library.cublasSetStream_v2(handle, stream))
             # After the stream: setting that takes the workspace away. One serves all: graphs that were captured in
             # another stream are launched in the runtime's.
-            check("setWorkspace", self._library.cublasSetWorkspace_v2(handle, self._workspace.ptr, self._workspace_bytes))
+            check(
+                "setWorkspace", self._library.cublasSetWorkspace_v2(handle, self._workspace.ptr, self._workspace_bytes)
+            )
             check("setMathMode", self._library.cublasSetMathMode(handle, _MATH_MODE))
             self._handles[stream] = handle.value
             return handle.value
@@ -108,16 +112,28 @@ def compute_type(dtype: str) -> tuple[int, int, int]:
     return _COMPUTE_32F, *_FACTORS_32
 
 
-def load() -> Any:
+@functools.cache
+def library() -> Any:
     """The library, wherever CuPy would find it.
 
     Raises:
       DeviceError: it is not installed.
     """
     try:
-        return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
+        return typed(ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path))
     except (pathfinder.DynamicLibNotFoundError, OSError) as e:
         raise errors.missing_cuda_library("cuBLAS", str(e).splitlines()[0]) from e
+
+
+@functools.cache
+def available() -> bool:
+    """Whether the library is installed; said once if it is not: Knet's own kernels take its place."""
+    try:
+        library()
+    except errors.DeviceError as e:
+        warnings.warn(f"{e}\n  Until then matrix products are Knet's own kernels, which are slower.", RuntimeWarning, 2)
+        return False
+    return True
 
 
 def check(what: str, status: int) -> None:

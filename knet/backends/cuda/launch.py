@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from cupy_backends.cuda.api import driver
 
 from ...compiler.kernels.kernel import Extent, Kernel
@@ -87,7 +86,8 @@ class Function:
             self.pack(arguments.slots, 0, *addresses, *numbers)
         except (struct.error, OverflowError):
             # A number that its type does not hold as it is: 2.0 for an int, 1e40 for a float, -1 for an unsigned one.
-            self.pack(arguments.slots, 0, *addresses, *map(converted, numbers, self.kinds, strict=True))
+            wrapped = [converted(number, kind) for number, kind in zip(numbers, self.kinds, strict=True)]
+            self.pack(arguments.slots, 0, *addresses, *wrapped)
 
     def launch(self, runtime: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]) -> None:
         """Queue the kernel once."""

@@ -10,7 +10,7 @@ from ...compiler.graph import Node
 from ...compiler.kernels.kernel import Extent, Kernel, Launch
 from ...compiler.layout import Ref
 from .blas import Gemm, gemm
-from .cublas import DATA
+from .cublas import DATA, available
 
 _PREFIX = "cublas_gemm_"
 
@@ -53,7 +53,7 @@ def _taken(node: Node) -> bool:
     """Whether cuBLAS computes with these dtypes and sizes. Where there is nothing to add up it is not asked."""
     (result,) = node.results
     sizes = [n for value in (*node.operands, result) for n in value.shape]
-    return result.dtype.name in DATA and 0 not in sizes and max(result.size, *sizes, 0) < 2**31
+    return result.dtype.name in DATA and 0 not in sizes and max(result.size, *sizes, 0) < 2**31 and available()
 
 
 def _multiply(lowering: Any, x: Ref, w: Ref, y: Ref) -> None:

@@ -41,6 +41,7 @@ class CudaRuntime:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.queue = 0
         self.launched = self.copied = self.allocated = self.replayed = 0
         self._thread = _Thread()
         self._lock = threading.RLock()
@@ -52,7 +53,7 @@ class CudaRuntime:
         self.device: Any = None
         with self.current():
             self.stream = cupy.cuda.Stream(non_blocking=True)
-            self.queue: int = self.stream.ptr
+            self.queue = self._thread.queue = self.stream.ptr
             self.architecture: str = cupy.cuda.Device(index).compute_capability
             self.total_memory: int = api.memGetInfo()[1]
             self.target = Target(
@@ -197,7 +198,9 @@ class CudaRuntime:
             module = cupy.cuda.function.Module()
             module.load(code)
             for kernel in kernels:
-                self._functions[kernel.name] = Function(kernel, driver.moduleGetFunction(module.ptr, kernel.name), module)
+                self._functions[kernel.name] = Function(
+                    kernel, driver.moduleGetFunction(module.ptr, kernel.name), module
+                )
 
     def launch(
         self, function: Any, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]

@@ -23,7 +23,7 @@ class Choice(NamedTuple):
 
     def __str__(self) -> str:
         version = self.platform.version.partition(",")[0]  # PoCL goes on with how it was built
-        return f"{self.device.name.strip()} ({self.platform.name.strip()}, {version.strip()})"
+        return " ".join(f"{self.device.name} ({self.platform.name}, {version})".split()).replace(" )", ")")
 
 
 def find_devices(platforms: Sequence[Any] | None = None) -> list[Choice]:
@@ -110,6 +110,12 @@ def _items(device: Any) -> int:
     while items * 2 <= min(wanted, device.max_work_group_size):
         items *= 2
     return items
+
+
+def build_options(device: Any) -> list[str]:
+    """Options of its compiler. Quotients and roots are rounded exactly where it can, which GPUs do only if asked."""
+    exact = device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
+    return ["-cl-std=CL1.2", "-w", *(["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else [])]
 
 
 def works_in_host_memory(device: Any) -> bool:

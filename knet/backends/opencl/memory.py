@@ -13,6 +13,7 @@ from .devices import cl
 
 _READ_WRITE = cl.mem_flags.READ_WRITE
 _LARGE = 1 << 20
+_BITS = 7  # that blocks of one size share: they are at most 1/128 larger than what is asked for
 
 
 class Memory:
@@ -29,7 +30,7 @@ class Memory:
 
     def __init__(self, context: Any, queue: Any, device: Any, name: str, shared: bool) -> None:
         self._context = context
-        self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(queue))
+        self._pool = cl.tools.MemoryPool(cl.tools.ImmediateAllocator(queue), _BITS)
         self._outside: dict[int, int] = {}  # bytes of buffers beside the pool
         self._name = name
         self.largest: int = device.max_mem_alloc_size
@@ -84,7 +85,7 @@ class Memory:
             if nbytes > self.largest or (bound is not None and self.used + nbytes > bound):
                 return None
         try:
-            if nbytes > _LARGE and self._pool.alloc_size(nbytes) > self.largest:
+            if nbytes > _LARGE and self._pool.alloc_size(self._pool.bin_number(nbytes)) > self.largest:
                 return _Block(self._outside, self._context, _READ_WRITE, nbytes)  # the pool would round it up
             memory = self._pool.allocate(nbytes or 1)
         except cl.Error:
@@ -92,6 +93,8 @@ class Memory:
         if limit is not None and self.held > limit:
             self.free()  # of what the pool kept, not what it gave now
             if self.held > limit:
+                del memory
+                self.free()
                 return None
         return memory
 

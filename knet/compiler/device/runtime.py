@@ -54,3 +54,18 @@ class Runtime(Protocol):
 
     def synchronize(self) -> None:
         """Wait for everything queued."""
+
+    def memory_used(self) -> int:
+        """Bytes of what ``allocate`` and ``upload`` gave and something still refers to."""
+
+    def memory_held(self) -> int:
+        """Bytes taken from the driver: those in use, and those kept for what is allocated next."""
+
+    def memory_limit(self) -> int | None:
+        """Bytes that may be held, or None; at first what ``KNET_MEMORY_LIMIT`` says."""
+
+    def set_memory_limit(self, limit: int | str | None) -> None:
+        """Set it: see ``memory.parse_limit``; None for no limit."""
+
+    def free_memory(self) -> None:
+        """Give the blocks that are not in use back to the driver."""

@@ -27,7 +27,7 @@ class Arithmetic(NamedTuple):
 
     Attributes:
       dtype: of the operands and the result.
-      sums: dtype of the sums: float32 for half types; unsigned for integers, whose sums wrap; counts for truth values.
+      sums: dtype of the sums: float32 for half types; unsigned for integers, whose sums wrap; words for truth values.
     """
 
     dtype: Any
@@ -89,8 +89,8 @@ class Axis(NamedTuple):
 class Contraction:
     """y[..., m, n] = sum_k x[..., m, k] w[..., k, n], with the axes of the batch merged where strides allow it.
 
-    Where w is the same for the whole batch, its axes are rows of x. Where only y's rows lie contiguous, x and w are
-    exchanged: the transpose is computed.
+    Where w is the same for the whole batch, its axes are rows of x. Where only y's columns lie contiguous, or where a
+    vector is multiplied by a matrix whose rows run along the result, x and w are exchanged: the transpose is computed.
 
     Args:
       x: [..., M, K].
@@ -116,7 +116,7 @@ class Contraction:
         self._single()
         if epilogue is None and elements is None:
             self._fold()
-            if self.yn != 1 and self.ym == 1:
+            if (self.yn != 1 and self.ym == 1) or (self.n == 1 < self.m and self.xm == 1 != self.xk):
                 self._exchange()
 
     def _single(self) -> None:

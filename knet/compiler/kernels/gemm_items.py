@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from ...core import ShapedArray
 from ..layout import Ref
-from ..scalar import c_type
 from .contraction import Contraction, at, batch_places, number
 from .kernel import Writer
 from .partial_sums import sum_parts

@@ -13,8 +13,9 @@ from typing import Any
 
 from ...core import ShapedArray
 from ..layout import Ref
-from .contraction import Contraction, at, batch_places, least, number
-from .gemm_plan import Plan, ceil, plan
+from .contraction import Contraction, at, batch_places, number
+from .gemm_dots import gemm_dots
+from .gemm_plan import Plan, ceil, dots, plan
 from .kernel import Writer
 from .partial_sums import sum_parts
 
@@ -24,6 +25,9 @@ _HEX = "0123456789abcdef"
 
 def gemm(lowering: Any, p: Contraction) -> None:
     """Append the launches of a product that has elements."""
+    if dots(p):
+        gemm_dots(lowering, p)
+        return
     how = plan(p, lowering.target, lowering.literal)
     parts = max(1, ceil(p.k, how.steps))
     panels = _packed(lowering, p, how) if how.source == "packed" else None
@@ -62,22 +66,53 @@ def w_type(p: Contraction) -> str:
 
 
 def _pack_panel(p: Contraction, how: Plan, source: str, to: str, steps: str, wk: str, wn: str) -> str:
-    """Statements that copy a panel of ``cols`` columns."""
+    """Statements that copy a panel of ``cols`` columns, filled up with zeros."""
     width = how.width
     element = p.arithmetic.load(f"{source}[{at(('k', wk), ('c', wn))}]")
+    each_k = f"for (INDEX k = 0; k < {steps}; ++k)"
+    put = f"{to}[k * {width} + c] = {element};"
     if wn == "1" or p.n == 1:
-        loops = f"for (INDEX k = 0; k < {steps}; ++k)\n        for (INDEX c = 0; c < cols; ++c)"
-        whole = (
-            f"    if (cols == {width})\n        for (INDEX k = 0; k < {steps}; ++k)\n"
-            f"            for (INDEX c = 0; c < {width}; ++c) {to}[k * {width} + c] = {element};\n    else {{\n"
+        text = (
+            f"    if (cols == {width})\n        {each_k} for (INDEX c = 0; c < {width}; ++c) {put}\n"
+            f"    else {each_k} for (INDEX c = 0; c < cols; ++c) {put}\n"
         )
+    elif wk == "1" and p.arithmetic.native:
+        text = _transposed(p, how, source, to, steps, wn, put)
     else:
-        loops = f"for (INDEX c = 0; c < cols; ++c)\n        for (INDEX k = 0; k < {steps}; ++k)"
-        whole = "    {\n"
-    return (
-        f"{whole}    {loops} {to}[k * {width} + c] = {element};\n"
-        f"    for (INDEX c = cols; c < {width}; ++c)\n"
-        f"        for (INDEX k = 0; k < {steps}; ++k) {to}[k * {width} + c] = 0;\n    }}\n"
+        text = f"    for (INDEX c = 0; c < cols; ++c) {each_k} {put}\n"
+    return text + f"    for (INDEX c = cols; c < {width}; ++c) {each_k} {to}[k * {width} + c] = 0;\n"
+
+
+def _transposed(p: Contraction, how: Plan, source: str, to: str, steps: str, wn: str, put: str) -> str:
+    """Statements that copy a panel whose columns lie contiguous: squares of vectors are transposed in registers.
+
+    Each stage rotates the bits of (row, lane) by one: rows i and i + half become rows 2i and 2i + 1, interleaved.
+    """
+    lanes, half = how.lanes, how.lanes // 2
+    kind = f"{_VECTOR[p.arithmetic.type]}{lanes}"
+    text = (
+        f"    for (INDEX c_1_ = 0; c_1_ < cols; c_1_ += {lanes}) {{\n    INDEX k_1_ = 0;\n"
+        f"    if (c_1_ + {lanes} <= cols)\n        for (; k_1_ + {lanes} <= {steps}; k_1_ += {lanes}) {{\n"
+        f"            const GLOBAL {p.arithmetic.type} *e = {source} + {at(('c_1_', wn))} + k_1_;\n"
+    )
+    names = [f"e0_{i}" for i in range(lanes)]
+    for i, name in enumerate(names):
+        text += f"            const {kind} {name} = vload{lanes}(0, e + {at((str(i), wn))});\n"
+    stage = 1
+    while 1 << stage <= lanes:
+        new = [f"e{stage}_{i}" for i in range(lanes)]
+        text += f"            {kind} {', '.join(new)};\n"
+        for i in range(half):
+            x, y = names[i], names[i + half]
+            for part, z in (("lo", new[2 * i]), ("hi", new[2 * i + 1])):
+                text += f"            {z}.even = {x}.{part}; {z}.odd = {y}.{part};\n"
+        names = new
+        stage += 1
+    for i, name in enumerate(names):
+        text += f"            vstore{lanes}({name}, 0, {to} + (k_1_ + {i}) * {how.width} + c_1_);\n"
+    return text + (
+        "        }\n"
+        f"    for (INDEX c = c_1_; c < MIN(cols, c_1_ + {lanes}); ++c) for (INDEX k = k_1_; k < {steps}; ++k) {put}\n    }}\n"
     )
 
 
@@ -176,11 +211,13 @@ class _Tiles:
             element = p.elements(self.w, row, "(k_0 + k)")
         else:
             element = p.arithmetic.load(f"x_[{at(('m + r', self.xm), ('(k_0 + k)', self.xk))}]")
+        loops = [f"for (INDEX r = 0; r < {r}; ++r)", "for (INDEX k = 0; k < steps; ++k)"]
+        if p.elements is None and p.xm == 1:
+            loops.reverse()
         return (
             f"    for (INDEX i = i_0, t = 0; i < i_1; i += {r}, t += steps * {r}) {{\n"
             f"        const INDEX m = MIN(i, {self.m} - {r});\n"
-            f"        for (INDEX r = 0; r < {r}; ++r)\n"
-            f"            for (INDEX k = 0; k < steps; ++k) rows_[t + k * {r} + r] = {element};\n    }}\n"
+            f"        {' '.join(loops)} rows_[t + k * {r} + r] = {element};\n    }}\n"
         )
 
     def _panels(self, item: str, y: str) -> str:

@@ -14,7 +14,9 @@ from ..plan import lowering as plan
 from ..plan.scans import scan
 from ..scalar import C_TYPES, HALF, compute_dtype, printable
 from ..scan import ScanCall
+from . import along, conv, exponents, gather, movement, pool, products, random, scalar, sort
 from .kernel import Launch, Writer
+from .nest import nest
 from .target import Target
 
 STATUS_WORDS = 8
@@ -68,8 +70,6 @@ class Lowering(plan.Lowering):
             return extremum or dtype != dtypes.bool_
         if not printable(node) or node.op.name == "cast":
             return printable(node)
-        from . import scalar
-
         try:
             return bool(scalar.text(node.op, compute_dtype(node)))
         except KeyError:  # a function that does not exist for the dtype
@@ -84,15 +84,11 @@ class Lowering(plan.Lowering):
         return node.op.name in GENERATORS or node.op.name in self.target.own
 
     def copy(self, x: Ref, y: Ref, text: str) -> None:
-        from . import movement
-
         movement.copy(self, x, y, text)
 
     def cluster(self, cluster: Cluster) -> None:
         inputs, outputs = self.operands(cluster)
         text = " ".join(n.op.name for n in cluster.nodes)
-        from .nest import nest
-
         nest(self, cluster, inputs, outputs, f"{cluster.sizes}: {text}")
 
     def node(self, node: Node) -> None:
@@ -106,14 +102,17 @@ class Lowering(plan.Lowering):
             self.on_host(node)
 
 
-GENERATORS: dict[str, Callable[[Lowering, Node], bool]] = {}
-import importlib
-
-for _name in ("movement", "gather", "along", "sort", "random", "exponents", "products", "conv", "pool"):
-    try:
-        GENERATORS.update(getattr(importlib.import_module("." + _name, __package__), "GENERATORS", {}))
-    except ImportError:
-        pass
+GENERATORS: dict[str, Callable[[Lowering, Node], bool]] = {
+    **movement.GENERATORS,
+    **gather.GENERATORS,
+    **along.GENERATORS,
+    **sort.GENERATORS,
+    **random.GENERATORS,
+    **exponents.GENERATORS,
+    **products.GENERATORS,
+    **conv.GENERATORS,
+    **pool.GENERATORS,
+}
 
 
 def lower(graph: Graph, target: Target, literal: bool, inputs: Sequence[Ref] | None = None) -> Lowering:

@@ -176,7 +176,8 @@ def _printed(stage: _Stage) -> Launch:
             bodies.append(re.sub(r"\ba\d+\b", lambda m, names=names: names.get(m.group(), m.group()), launch.body))
         gx, gy, gz = part.launches[0].groups
         count = gx * gy * gz
-        joined = "    GLOBAL_BARRIER;\n".join(f"    {{\n{body}    }}\n" for body in bodies)
+        barrier = "" if part.launches[0].items == (1, 1, 1) else "    GLOBAL_BARRIER;\n"
+        joined = barrier.join(f"    {{\n{body}    }}\n" for body in bodies)
         branch = f"{'else ' if text else ''}if (GROUP(0) < {first + count})"
         text += f"    {branch} {{\n{_placed(joined, first, (gx, gy, gz))}    }}\n"
         first += count

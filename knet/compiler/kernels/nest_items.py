@@ -1,8 +1,8 @@
 """Nests for GPUs: items side by side.
 
 Elementwise: an item computes an element, then the one a grid further. Reductions: the items of a group are *columns*,
-kept points, times *lanes*, which share the reduced dims of a point; each lane adds up its terms in blocks, and a tree in
-local memory adds up the lanes.
+kept points, times *lanes*, which share the reduced dims of a point; each lane adds up its terms in blocks, and a tree
+in local memory adds up the lanes.
 """
 
 from __future__ import annotations

@@ -18,9 +18,11 @@ from .nest_reduce import SUMS, VECTORS, accumulate, kind_of, name_of, start_of
 
 LANES = 32  # sums side by side, in two vectors
 BLOCK = 1024  # elements of a row that are put down before they are added up
+KEPT = 1 << 17  # bytes of a row's values that are kept from pass to pass
 COLUMNS = 512  # columns that are reduced side by side
 TURNS = 64  # rows that are added up before their sums are
 SHORT = 32  # a row of fewer is no vector loop
+TINY = 8  # a loop of so few turns is written out
 SMALL = 1 << 15  # operations that are not worth a second thread
 
 
@@ -33,7 +35,7 @@ class Loops(Printer):
         widest = max(arithmetic(v.dtype).itemsize for n in part.nodes for v in (*n.values, *n.results))
         self.width = max(1, 4 * self.w.target.vector // widest)
         self.work = part.points * max(1, part.terms) * len(part.nodes)
-        self.groups = 1 if self.work < SMALL else 2 * units
+        self.groups = 1 if self.work < SMALL else min(2 * units, self.work * 4 // SMALL)
         if not part.reductions:
             self.map()
         elif part.by_rows and part.terms >= SHORT:
@@ -108,12 +110,19 @@ class Loops(Printer):
         chunks = max(1, -(-first.extent // max(1, length)))
         self.units(outer, chunks)
         lo, hi = self.chunk(first, chunks, length)
-        for loop in rest[:1]:
-            self.turns(first, lo, hi)
-            first, lo, hi = loop, "0", self.extent(loop)
         known: dict[Any, str] = {}
-        self.hoisted(loops, loops[-1:], known, "h")
-        self.turns(first, lo, hi, independent=True)
+        if not rest:
+            self.hoisted(loops, [first], known, "h")
+            self.turns(first, lo, hi, independent=True)
+        elif self.w.literal and rest[0].extent <= TINY:  # vectors run across it
+            self.hoisted(loops, [first, *rest], known, "h")
+            self.turns(first, lo, hi, independent=True)
+            self.line("#pragma unroll")
+            self.turns(rest[0], "0", self.extent(rest[0]))
+        else:
+            self.turns(first, lo, hi)
+            self.hoisted(loops, rest, known, "h")
+            self.turns(rest[0], "0", self.extent(rest[0]), independent=True)
         self.point(self.part.nodes, loops, known, lambda y, x: None)
         self.close(2 + len(rest))
 
@@ -122,6 +131,13 @@ class Loops(Printer):
     def rows(self) -> None:
         """Rows contiguous in memory: a kept point after the other, in passes over the reduced dims."""
         part = self.part
+        if self.w.literal and part.last > 0:
+            room = KEPT
+            for y in part.dear():
+                room -= part.terms * arithmetic(y.dtype).itemsize
+                if room >= 0:
+                    self.keep[y] = f"keep{len(self.keep)}"
+                    self.line(f"{register_type(y.dtype)} {self.keep[y]}[{part.terms}];")
         self.units(part.kept, 1)
         known: dict[Any, str] = {}
         for p in range(part.last + 1):
@@ -286,7 +302,7 @@ class Loops(Printer):
         for loop in outer:
             points *= loop.extent
         wanted = max(1, min(-(-self.groups // max(1, points)), lanes.extent // 16)) if self.groups > 1 else 1
-        length = max(1, min(COLUMNS, -(-(-(-lanes.extent // wanted)) // 16) * 16))
+        length = max(1, min(COLUMNS, (lanes.extent // wanted + 16) // 16 * 16))
         chunks = max(1, -(-lanes.extent // length))
         self.units(outer, chunks)
         lo, hi = self.chunk(lanes, chunks, length)

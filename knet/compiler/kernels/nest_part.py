@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from ..fuse import Axes, Cluster, origin
 from ..graph import Node, Value
 from ..layout import Ref
+from ..scalar import CHEAP
 
 
 class Access:
@@ -114,6 +115,27 @@ class Part:
     def single(self, value: Value) -> bool:
         """Whether a member has one value for each point of the kept dims."""
         return not (self.cluster.dims_of(value) & self.inner)
+
+    def dear(self) -> list[Value]:
+        """Values that a later pass needs, and that lie nowhere and cost more than to put them down."""
+        members = {node.results[0]: node for node in self.nodes}
+        later = {
+            s for node in self.nodes for s in map(origin, node.values)
+            if s in members and not self.single(s) and self.passes[s] < self.passes[node.results[0]]
+        }  # fmt: skip
+        found: list[Value] = []
+
+        def cheap(value: Value) -> bool:
+            node = members.get(value)
+            if node is None or self.single(value) or value in self.writes or value in found:
+                return True
+            return node.op.name in CHEAP and all(cheap(origin(x)) for x in node.values)
+
+        for node in self.nodes:
+            y = node.results[0]
+            if y in later and y not in self.writes and not cheap(y):
+                found.append(y)
+        return found
 
     @property
     def by_rows(self) -> bool:

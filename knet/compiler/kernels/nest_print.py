@@ -14,7 +14,7 @@ from ..layout import Ref
 from ..scalar import HALF, compute_dtype, expression, loaded, register_type, rounded, stored
 from .kernel import Hole, Writer
 from .nest_part import Access, Loop, Part
-from .nest_reduce import kind_of, name_of, start_of
+from .nest_reduce import kind_of
 
 Table = Callable[[Any, Any], str]
 
@@ -40,6 +40,7 @@ class Printer:
         self.late: list[str] = []
         self.pointers: dict[int, str] = {}
         self.texts: dict[Any, str] = {}
+        self.keep: dict[Value, str] = {}  # values that later passes need: the arrays that they are put down in
         for access in part.reads.values():
             self.pointer(access, False)
         for v, access in part.writes.items():
@@ -155,6 +156,8 @@ class Printer:
             return known[value]
         if value in self.part.writes:  # of an earlier pass
             return loaded(self.at(self.part.writes[value], loops), value.dtype)
+        if value in self.keep:
+            return self.kept(value)
         assert value.node is not None
         self.compute(value.node, loops, names, known)
         return names[value]
@@ -181,12 +184,17 @@ class Printer:
         for y, name in names.items():
             if y in self.part.writes and y.node in nodes:
                 self.line(f"{self.at(self.part.writes[y], loops)} = {stored(name, y.dtype)};")
+            if y in self.keep and y.node in nodes:
+                self.line(f"{self.kept(y)} = {name};")
         for y, x in late:
             take(y, x)
 
-    def rounded_total(self, value: Value, text: str) -> str:
-        """A reduction's result as its dtype holds it."""
-        return rounded(text, value.dtype)
+    def kept(self, value: Value) -> str:
+        """Text of a value that was put down, at the current point of the reduced dims."""
+        place = "0"
+        for loop in self.part.reduced:
+            place = loop.variable if place == "0" else f"({place}) * {self.extent(loop)} + {loop.variable}"
+        return f"{self.keep[value]}[{place}]"
 
     def total(self, value: Value, text: str, loops: Sequence[Loop]) -> str:
         """Statement that writes a reduction's result, or its part of it."""
@@ -198,6 +206,3 @@ class Printer:
         nodes = [n for n in self.part.nodes if self.part.passes[n.results[0]] == p]
         single = [n for n in nodes if n.results[0] not in self.part.reductions and self.part.single(n.results[0])]
         return [n for n in nodes if n not in single], single
-
-
-__all__ = ["Printer", "Table", "kind_of", "name_of", "start_of"]

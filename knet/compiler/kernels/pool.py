@@ -18,6 +18,7 @@ from ...core import dtypes
 from ..graph import Node
 from ..scalar import arithmetic, c_type, literal, loaded, stored
 from .conv_geometry import Geometry, each, filled, numbers, pooling
+from .pool_pairs import maxima, maxima_gradient, means, means_gradient, pairs
 
 # Window (i0, i1, i2) of channel r for place e of y.
 _WINDOW = "const INDEX i2 = e % $P2, i1 = e / $P2 % $P1, i0 = e / $P2 / $P1 % $P0, r = e / $Q;\n"
@@ -78,6 +79,10 @@ class _Kernel:
         """Statement that adds to an element of the result."""
         return f"const INDEX p = {at};\n" + self.write("p", f"{loaded(f'{self.target}[p]', self.dtype)} + {text}")
 
+    def pairs(self, covering: bool = False) -> int:
+        """Windows in a vector, for windows that are pairs of columns."""
+        return pairs(self.lowering.target, self.g, [self.dtype, *[dtype for _, dtype in self.arrays]], covering)
+
     def first(self) -> str:
         """Text that finds ``at``: the place in x of the first maximum of window (i0, i1, i2), whose maximum is y's;
         -1 where that lies in the padding, or nowhere.
@@ -131,6 +136,9 @@ def max_pool(lowering: Any, node: Node) -> bool:
     k = _kernel(lowering, node, node.operands[0].shape)
     if k is None:
         return False
+    if lanes := k.pairs():
+        maxima(k, lanes)
+        return True
     nan = " || v != v" if dtypes.is_differentiable(k.dtype) else ""
     first = k.read(0, "r * $V + (f0 * $S1 + f1) * $S2 + f2")
     body = f"""{_WINDOW}{_RANGE}{k.kind} most = {first};
@@ -148,6 +156,9 @@ def max_pool_grad(lowering: Any, node: Node) -> bool:
     k = _kernel(lowering, node, node.operands[1].shape)
     if k is None:
         return False
+    if lanes := k.pairs(covering=True):
+        maxima_gradient(k, lanes)
+        return True
     if lowering.target.loops:
         k.scatter(f"{k.first()}if (at >= 0) {{\n{k.add('at', k.read(0, _PLACE))}}}\n")
         return True
@@ -175,6 +186,9 @@ def avg_pool(lowering: Any, node: Node) -> bool:
     k = _kernel(lowering, node, node.operands[0].shape, averages=True)
     if k is None:
         return False
+    if lanes := k.pairs():
+        means(k, lanes)
+        return True
     body = f"{_WINDOW}{_RANGE}{k.kind} sum = 0;\n{_CELLS}sum += {k.read(0, _CELL)};\n"
     k.launch(k.out.size, body + k.write("e", f"sum / {k.divisor(node.params['include_padding'])}"))
     return True
@@ -185,12 +199,16 @@ def avg_pool_grad(lowering: Any, node: Node) -> bool:
     k = _kernel(lowering, node, node.params["input_shape"], averages=True)
     if k is None:
         return False
+    if lanes := k.pairs(covering=True):
+        means_gradient(k, lanes)
+        return True
     share = f"{k.read(0, _PLACE)} / {k.divisor(node.params['include_padding'])}"
     if lowering.target.loops:
         add = k.add(_CELL, "share")
         k.scatter(f"{_RANGE}const {k.kind} share = {share};\n{_CELLS}{{\n{add}}}\n")
     else:
-        body = f"{k.kind} sum = 0;\n{_MEETING}{_RANGE}sum += {share};\n}} }} }}\n"
+        bounds = _RANGE if "f0" in share else ""
+        body = f"{k.kind} sum = 0;\n{_MEETING}{bounds}sum += {share};\n}} }} }}\n"
         k.launch(k.out.size, body + k.write("e", "sum"))
     return True
 

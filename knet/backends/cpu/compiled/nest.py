@@ -15,18 +15,12 @@ from typing import Any
 from ....compiler.fuse import Cluster, origin
 from ....compiler.graph import Node, Value
 from ....compiler.layout import Ref
-from ....compiler.scalar import arithmetic, c_type, expression, loaded, number, register_type, rounded, stored
+from ....compiler.scalar import CHEAP, arithmetic, c_type, expression, loaded, number, register_type, rounded, stored
 from ....core.aval import size_of
 from . import scalar
 from .kernel import Kernel, Phase
 from .nest_order import Access, Loop, Order
 from .nest_reduce import SUMS, accumulate, accumulator_type, clause, nan, start_of, tracks_nan
-
-_CHEAP = {
-    "add", "subtract", "multiply", "negative", "positive", "square", "relu", "where", "cast", "stop_gradient", "equal",
-    "not_equal", "less", "less_equal", "greater", "greater_equal", "maximum", "minimum", "abs", "logical_and",
-    "logical_or", "logical_not",
-}  # fmt: skip
 
 _ROW = 4096  # elements that a loop may put down on the stack for each reduction
 
@@ -179,7 +173,7 @@ class Nest(Order):
         """Whether computing a full value again costs less than keeping it."""
         node = value.node
         assert node is not None
-        if node.op.name not in _CHEAP:
+        if node.op.name not in CHEAP:
             return False
         sources = [origin(x) for x in node.values]
         return all(
@@ -234,7 +228,7 @@ class Nest(Order):
         is to be reduced is put down, and a second loop adds it up.
         """
         loop, clauses = loops[-1], ""
-        apart = bounds is None and loop.extent <= _ROW and any(n.op.name not in _CHEAP for n in nodes)
+        apart = bounds is None and loop.extent <= _ROW and any(n.op.name not in CHEAP for n in nodes)
         for v in local:
             if apart:
                 self.line(f"{accumulator_type(v)} r{self.number(v)}[{loop.extent}];")
