@@ -31,7 +31,14 @@ def check(name: str) -> str:
         want = (1 - y * y) * host.sum(1) + y.sum(0)[:, None]
         if not np.allclose(np.asarray(g), want, rtol=1e-5):
             raise ArithmeticError(f"{name}:{index} computed {np.asarray(g).tolist()}, expected {want.tolist()}")
-    return ", ".join(f"{name}:{i}" for i in range(count))
+    return ", ".join(_described(name, i) for i in range(count))
+
+
+def _described(name: str, index: int) -> str:
+    """The device's name, with its maker's where the backend tells."""
+    found = device.get_device(f"{name}:{index}")
+    runtime = getattr(found.backend, "runtime", None)
+    return f"{found} ({runtime(found).name})" if runtime else str(found)
 
 
 def without_kernel(name: str) -> list[str]:

@@ -96,6 +96,21 @@ def not_opencl():
     opencl_runtime().functions([Kernel("pond", "KERNEL(1, 1, 1) pond(void) { water; }\n", (), (1, 1, 1), ())])
 
 
+def on_a_new_processor():
+    programs = opencl("programs")
+
+    class Program:
+        def __init__(self, _context, _source):
+            pass
+
+        def build(self, options):
+            raise programs.cl.RuntimeError("error: unknown target CPU 'generic'\nDevice pthread failed to build")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs.cl, "Program", Program)
+        programs.build(None, [], "pthread", "", [])
+
+
 def forked():
     runtime = opencl("runtime")
     copy = object.__new__(runtime._Forked)
@@ -348,6 +363,7 @@ ROWS = [
     ("unknown_opencl_form", in_no_form, DeviceError, "KNET_OPENCL_FORM='lanes': the forms of kernels are"),
     ("device_call_failed", failing_download, DeviceError, "INVALID_VALUE while copying 64 bytes from it.\n  fix: run"),
     ("device_compilation", not_opencl, DeviceError, "its compiler refuses pond: BUILD_PROGRAM_FAILURE.\n  fix: report"),
+    ("unknown_processor", on_a_new_processor, DeviceError, "OpenCL device pthread: its compiler does not know this"),
     ("forked", forked, DeviceError, "OpenCL device Card: this process was forked from one that uses the device"),
     ("out_of_memory", beyond_the_device, errors.OutOfMemory, "no room for 1152921504606846976 bytes: the device alloc"),
     ("memory_limit", lambda: parse_limit("KNET_MEMORY_LIMIT", "much", 100), ValueError,
