@@ -1,4 +1,8 @@
-"""Set-up of the whole suite: checked cotangents, repeatable hypothesis, and the backends that are present."""
+"""Set-up of the whole suite: checked cotangents, repeatable hypothesis, and the backends that are present.
+
+``KNET_BACKEND=opencl pytest`` runs the suite with another default backend; ``exceptions.py`` has the tests that do not
+hold there, and why.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ from pathlib import Path
 
 os.environ["KNET_CHECKS"] = "1"  # read when knet is imported: each cotangent must have its primal's shape and dtype
 os.environ.setdefault("KNET_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "compiled"))
+os.environ.setdefault("KNET_FALLBACK", "silent")  # which operations run on the host is itself a test: test_complete.py
 sys.path.insert(0, str(Path(__file__).parent))  # so that every test file can import catalog
 
 import hypothesis
 import hypothesis.configuration
 import numpy as np
 import pytest
+from exceptions import EXCEPTIONS, reason_to_skip
 
 import knet
 from knet.core import device
@@ -62,6 +68,39 @@ def backend(request: pytest.FixtureRequest):
         report(f"backend {name} is absent: {ABSENT[name]}")
     with knet.use_backend(name):
         yield name
+
+
+DEFAULT = os.environ.get("KNET_BACKEND", "").partition(":")[0] or "cpu"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what exceptions.py lists for the default backend."""
+    listed = EXCEPTIONS.get(DEFAULT, {})
+    for item in items:
+        if (reason := reason_to_skip(listed, item.nodeid)) is not None:
+            item.add_marker(pytest.mark.skip(reason=reason))
+
+
+class Everywhere:
+    """Fixtures of all tests, the doctests of the package among them."""
+
+    @pytest.fixture(autouse=True)
+    def same_default(self):
+        """What a test makes the default of the process is so for that test only."""
+        before = [*device._default]
+        yield
+        device._default[:] = before
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Everywhere())
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """The CPU as default of the process, of its threads and of the processes that it starts, for tests of the CPU."""
+    monkeypatch.setenv("KNET_BACKEND", "cpu")
+    knet.set_backend("cpu")
 
 
 class Buffer:

@@ -26,7 +26,7 @@ def define():
     def make(body, rules, count=1):
         name = f"throw_away_{len(made)}"
         names = ("x", "y", "z")[:count]
-        operation = elementwise(name, body, "x", rules, "For a test.", argnames=names, accepts="f")
+        operation = elementwise(name, body, "", rules, "For a test.", argnames=names, accepts="f")
         made.append(name)
         return operation
 

@@ -36,9 +36,9 @@ def kept(key: str, suffix: str, build: Callable[[], bytes]) -> bytes:
     program = build()
     with contextlib.suppress(OSError):  # a full disk costs time, not the program
         entry.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=entry, prefix="writing-", delete=False) as file:
-            file.write(program)
-        os.replace(file.name, entry / f"{_digest(program)}{suffix}")
+        with tempfile.NamedTemporaryFile(dir=entry, prefix="writing-", delete=False) as writing:
+            writing.write(program)
+        os.replace(writing.name, entry / f"{_digest(program)}{suffix}")
     return program
 
 

@@ -32,8 +32,10 @@ def decompose(graph: Graph, widened: Container[str] | None = None) -> Graph:
 
 def _logsumexp(builder: Builder, node: Node, operands: Any) -> Value | None:
     (x,), axis, keepdims = operands, node.params["axis"], node.params["keepdims"]
-    if x.dtype.kind != "f" or x.dtype.itemsize < 4:
+    if dtypes.kind(x.dtype) != "f":
         return None
+    if x.dtype.itemsize < 4:
+        return _widened(builder, node, operands, _logsumexp)
     if all(x.shape[i] == 1 for i in axis):
         return _reduction(builder, node, operands)
     row = ShapedArray(tuple(1 if i in axis else n for i, n in enumerate(x.shape)), x.dtype)
@@ -76,8 +78,11 @@ def _truth(op: Any) -> Callable[[Builder, Node, Any], Value | None]:
     return rule
 
 
-def _widened(builder: Builder, node: Node, operands: Any) -> Value | None:
-    """An operation on half types in float32, its result rounded: products and sums accumulate in float32 anyway."""
+def _widened(builder: Builder, node: Node, operands: Any, rule: Any = None) -> Value | None:
+    """An operation on half types in float32, its result rounded: products and sums accumulate in float32 anyway.
+
+    ``rule`` takes the operation apart further.
+    """
     half = {dtypes.float16, dtypes.bfloat16}
     if not any(x.dtype in half for x in operands):
         return None
@@ -88,7 +93,11 @@ def _widened(builder: Builder, node: Node, operands: Any) -> Value | None:
     wide = [cast(x, dtypes.float32) if x.dtype in half else x for x in operands]
     aval = node.results[0].aval
     dtype = dtypes.float32 if aval.dtype in half else aval.dtype
-    y = builder.add(node.op, wide, node.params, [ShapedArray(aval.shape, dtype)]).results[0]
+    results = [ShapedArray(aval.shape, dtype)]
+    if rule is None:
+        y = builder.add(node.op, wide, node.params, results).results[0]
+    else:
+        y = rule(builder, Node(node.op, wide, node.params, results), wide)
     return y if y.dtype == aval.dtype else cast(y, aval.dtype)
 
 

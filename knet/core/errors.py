@@ -798,8 +798,8 @@ def no_opencl_device(platforms: Sequence[str]) -> DeviceError:
     found = f"the platforms {', '.join(platforms)} have no device" if platforms else "no driver (platform) is installed"
     return DeviceError(
         f"opencl: {found}.\n"
-        f'  fix: install the driver of your GPU, or a driver for CPUs: pip install "knet[pocl]", or Debian\'s package '
-        f"pocl-opencl-icd."
+        f"  fix: install the driver of your GPU, or a driver for CPUs: Debian's package pocl-opencl-icd, or "
+        f'pip install "knet[pocl]".'
     )
 
 
@@ -808,6 +808,13 @@ def no_such_opencl_device(wanted: str, found: Sequence[str]) -> DeviceError:
     return DeviceError(
         f"opencl: KNET_OPENCL_DEVICE={wanted!r} is no number and no part of a name of the devices here: {listed}.\n"
         f"  fix: set it to one of these numbers, or to a part of one of these texts."
+    )
+
+
+def unknown_processor(device: str) -> DeviceError:
+    return DeviceError(
+        f"{device}: its compiler does not know this processor, which is newer than the driver, and compiles nothing.\n"
+        f"  fix: install a newer driver, such as Debian's pocl-opencl-icd; KNET_OPENCL_DEVICE chooses among several."
     )
 
 

@@ -592,7 +592,7 @@ def peak_arrays(loss, size=20000):
     return (peak - before) / (8 * size)
 
 
-def test_a_chain_of_n_layers_keeps_2_sqrt_n_of_them(monkeypatch, capsys):
+def test_a_chain_of_n_layers_keeps_2_sqrt_n_of_them(on_cpu, monkeypatch, capsys):
     monkeypatch.setattr("knet.core.reverse.CHECKS", False)  # the suite's checks keep every result
     w, x = knp.asarray(1.1, dtype=F64), knp.asarray(np.linspace(0.1, 1.0, 50))
     want = grad(plain, (0, 1))(w, x)

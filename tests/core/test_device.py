@@ -13,6 +13,8 @@ import pytest
 
 import knet
 import knet.numpy as knp
+from knet.backends.__main__ import main, without_kernel
+from knet.core import device, registry
 from knet.core.errors import DeviceError
 
 
@@ -45,7 +47,7 @@ def test_a_wrong_name_is_found_at_the_first_use_not_at_import():
 
 
 def test_use_backend_nests_and_survives_exceptions(pretended):
-    assert str(knet.default_device()) == "cpu:0"
+    usual = knet.default_device()
     with knet.use_backend(pretended) as outer:
         assert str(outer) == "pretended:0" and knp.zeros(1).device is outer
         with pytest.raises(KeyError), knet.use_backend("pretended:1") as inner:
@@ -55,7 +57,7 @@ def test_use_backend_nests_and_survives_exceptions(pretended):
         with knet.use_backend("cpu"):
             assert str(knp.zeros(1).device) == "cpu:0"
         assert knet.default_device() is outer
-    assert str(knet.default_device()) == "cpu:0"
+    assert knet.default_device() is usual
 
 
 def test_use_backend_is_local_to_a_thread(pretended):
@@ -64,18 +66,16 @@ def test_use_backend_is_local_to_a_thread(pretended):
         thread = threading.Thread(target=lambda: seen.append(str(knet.default_device())))
         thread.start()
         thread.join()
-    assert seen == ["cpu:0"]
+    assert seen == [str(knet.default_device())] != [str(pretended)]
 
 
 def test_set_backend(pretended):
-    try:
-        knet.set_backend("pretended:1")
-        assert str(knet.default_device()) == "pretended:1"
-        with pytest.raises(DeviceError):
-            knet.set_backend("nonsense")
-        assert str(knet.default_device()) == "pretended:1", "a failed set_backend has changed the default"
-    finally:
-        knet.set_backend("cpu")
+    knet.set_backend("pretended:1")
+    assert str(knet.default_device()) == "pretended:1"
+    with pytest.raises(DeviceError):
+        knet.set_backend("nonsense")
+    assert str(knet.default_device()) == "pretended:1", "a failed set_backend has changed the default"
+    knet.set_backend("cpu")
     assert str(knet.default_device()) == "cpu:0"
 
 
@@ -149,13 +149,14 @@ def test_gradients_live_where_their_arguments_do(pretended, monkeypatch):
     monkeypatch.setenv("KNET_FALLBACK", "silent")
     x, y = knp.asarray(np.ones(2, np.float32), device="pretended:1"), knp.ones(2)
     gx, gy = knet.grad(lambda x, y: (x * x).sum().to_device("cpu") * 0 + y.sum() if False else y.sum(), (0, 1))(x, y)
-    assert str(gx.device) == "pretended:1" and str(gy.device) == "cpu:0"
+    assert str(gx.device) == "pretended:1" and gy.device is knet.default_device()
 
 
 def test_operands_on_two_devices(pretended):
     x, y = knp.ones(2), knp.asarray([1.0, 2.0], device=pretended)
+    message = rf"(?s)on {knet.default_device()}.*on pretended:0.*one device.*\n  fix: move one of them"
     for f in (lambda: x + y, lambda: knp.concatenate([x, y]), lambda: knp.where(x > 0, y, y), lambda: x @ y):
-        with pytest.raises(DeviceError, match=r"(?s)on cpu:0.*on pretended:0.*one device.*\n  fix: move one of them"):
+        with pytest.raises(DeviceError, match=message):
             f()
 
 
@@ -165,7 +166,7 @@ def test_devices_and_pickles(pretended):
     device = knp.asarray([1.0], device="pretended:1").device
     assert pickle.loads(pickle.dumps(device)) is device
     x = pickle.loads(pickle.dumps(knp.asarray([1.0], device="pretended:1")))
-    assert str(x.device) == "cpu:0" and x.tolist() == [1.0], "a pickled array is loaded to the default device"
+    assert x.device is knet.default_device() and x.tolist() == [1.0], "a pickled array is loaded to the default device"
 
 
 # --- kernels that are missing -----------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ def test_fallback_stays_on_the_device_of_the_operands(pretended, monkeypatch):
 
 
 def test_one_device_has_one_object(pretended):
-    assert knet.core.get_device("cpu:00") is knet.core.get_device("cpu") is knet.default_device()
+    assert knet.core.get_device("cpu:00") is knet.core.get_device("cpu") is knet.core.get_device("cpu:0")
     found, barrier = [], threading.Barrier(8)
 
     def look():
@@ -243,10 +244,28 @@ def test_the_self_test_passes():
     assert got.returncode == 0, got.stdout + got.stderr
     lines = got.stdout.splitlines()
     assert lines[0].startswith(f"knet {knet.__version__}, python {sys.version.split()[0]}, numpy {np.__version__}")
-    assert "PASS  cpu      cpu:0" in lines
+    after = lines[lines.index("PASS  cpu      cpu:0") + 1]
+    assert after.startswith(("PASS", "FAIL")), "the CPU has a kernel for everything"
     for name in ("cuda", "opencl"):
         assert any(line.split()[:2] in (["PASS", name], ["FAIL", name]) for line in lines)
     assert lines[-1] == "default: cpu:0 (KNET_BACKEND chooses)"
+
+
+def test_the_self_test_says_what_is_computed_on_the_host(pretended, monkeypatch, capsys):
+    assert without_kernel("cpu") == []
+    absent = without_kernel(pretended)
+    assert len(absent) == len(registry) - 4
+    assert "add" not in absent and "multiply" not in absent and "tanh" in absent and absent == sorted(absent)
+    monkeypatch.setattr(device, "backend_names", lambda: ["cpu", pretended])
+    monkeypatch.setenv("KNET_FALLBACK", "silent")
+    assert main() == 0
+    _, cpu, works, *listed, default = capsys.readouterr().out.splitlines()
+    assert cpu == "PASS  cpu      cpu:0"
+    assert works == "PASS  pretended pretended:0, pretended:1"
+    assert default == "default: cpu:0 (KNET_BACKEND chooses)"
+    assert max(map(len, listed)) <= 120 and {line[:15] for line in listed} == {" " * 15}
+    text = " ".join(line.strip() for line in listed)
+    assert text == f"{len(absent)} on the host, for lack of kernels: {', '.join(absent)}"
 
 
 def test_the_self_test_fails_if_the_default_does():

@@ -36,6 +36,7 @@ from knet.core.errors import (
 
 X, W = knp.ones((32, 784)), knp.ones((512, 784))
 V = knp.asarray([1.0, 2.0, 3.0])
+HERE = knet.default_device()
 
 
 def leak():
@@ -96,6 +97,19 @@ def not_opencl():
     opencl_runtime().functions([Kernel("pond", "KERNEL(1, 1, 1) pond(void) { water; }\n", (), (1, 1, 1), ())])
 
 
+def on_a_new_processor():
+    programs = opencl("programs")
+
+    class Program:
+        def __init__(self, _context, _source):
+            pass
+
+        def build(self, options):
+            raise programs.cl.RuntimeError("error: unknown target CPU 'generic'\nDevice pthread failed to build")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs.cl, "Program", Program)
+        programs.build(None, [], "pthread", "", [])
 def without_nvidia_driver():
     pytest.importorskip("cupy", reason='needs CuPy: pip install "knet[cuda13]"')
     from knet.backends.cuda import devices
@@ -188,7 +202,9 @@ def on_two_devices():
 
 
 def without_kernel():
-    return knp.sin(knp.asarray([1.0, 2.0], device="pretended"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNET_FALLBACK", "error")
+        return knp.sin(knp.asarray([1.0, 2.0], device="pretended"))
 
 
 def square(x):
@@ -322,7 +338,7 @@ ROWS = [
     ("staged_to_host", lambda: knet.jit(lambda p: float(p["w"]))({"w": V[0]}), TracerError,
      "argument 0['w'], float32 [], has no value while jit(<lambda>) is traced"),
     ("not_compiled", lambda: knet.jit(lambda x: x + 1).profile(knp.zeros((0, 2))), knet.errors.DeviceError,
-     "profile: jit(<lambda>) is not compiled for cpu:0"),
+     f"profile: jit(<lambda>) is not compiled for {HERE}"),
     ("jit_leaf", lambda: knet.jit(lambda x, mode: x)(V, "train"), TreeError,
      "jit(<lambda>): argument 1 is of type str, 'train': arguments must be pytrees of arrays"),
     ("jit_result", lambda: knet.jit(lambda x: {"name": "a"})(V), TreeError,
@@ -333,7 +349,7 @@ ROWS = [
     ("donated_twice", lambda: knet.jit(knp.add, donate_argnums=0)(V, V), ValueError,
      "jit(add): argument 0 is donated and is passed a second time in the same call"),
     ("arguments_on_devices", jitted_on_two_devices, DeviceError,
-     "jit(add): one argument is on cpu:0, another on pretended:0"),
+     f"jit(add): one argument is on {HERE}, another on pretended:0"),
     ("non_finite", debugged, FloatingPointError, "log"),
     # arrays as Python objects
     ("ambiguous_truth", lambda: bool(V), ShapeError, "bool(x): x [3] has 3 elements: the truth of an array"),
@@ -357,7 +373,7 @@ ROWS = [
     ("unknown_device", lambda: knet.set_backend("cpu:7"), DeviceError,
      "device 'cpu:7': this backend has 1 device, numbered from 0"),
     ("mixed_devices", on_two_devices, DeviceError,
-     "add(x, y): x is on cpu:0, y is on pretended:0: all operands must be on one"),
+     f"add(x, y): x is on {HERE}, y is on pretended:0: all operands must be on one"),
     ("missing_kernel", without_kernel, MissingKernel, "sin: the pretended backend has no kernel for it"),
     ("no_compiler", without_compiler, DeviceError,
      "compiled programs: there is no program KNET_CC=/absent/cc"),
@@ -369,6 +385,7 @@ ROWS = [
     ("unknown_opencl_form", in_no_form, DeviceError, "KNET_OPENCL_FORM='lanes': the forms of kernels are"),
     ("device_call_failed", failing_download, DeviceError, "INVALID_VALUE while copying 64 bytes from it.\n  fix: run"),
     ("device_compilation", not_opencl, DeviceError, "its compiler refuses pond: BUILD_PROGRAM_FAILURE.\n  fix: report"),
+    ("unknown_processor", on_a_new_processor, DeviceError, "OpenCL device pthread: its compiler does not know this"),
     ("forked", forked, DeviceError, "OpenCL device Card: this process was forked from one that uses the device"),
     ("out_of_memory", beyond_the_device, errors.OutOfMemory, "no room for 1152921504606846976 bytes: the device alloc"),
     ("memory_limit", lambda: parse_limit("KNET_MEMORY_LIMIT", "much", 100), ValueError,
@@ -407,7 +424,6 @@ def ids():
 
 @pytest.mark.parametrize(("name", "raises", "error", "text"), ROWS, ids=list(ids()))
 def test_message(name, raises, error, text, monkeypatch, pretended):
-    monkeypatch.setenv("KNET_FALLBACK", "error")
     made = []
     original = getattr(errors, name)
 

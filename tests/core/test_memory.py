@@ -144,7 +144,7 @@ def test_operations_outside_a_trace_keep_nothing():
     assert z() is None and w.shape == (10,)
 
 
-def test_arrays_die_with_their_last_reference():
+def test_arrays_die_with_their_last_reference(on_cpu):
     host = np.ones(100)
     buffer = weakref.ref(host)
     x = knp.asarray(host)

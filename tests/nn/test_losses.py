@@ -98,7 +98,7 @@ def test_ignoring_all_gives_zero():
 
 
 @pytest.mark.parametrize("label", [4, -1, -4, 2**40])
-def test_a_label_out_of_range_is_an_error(label):
+def test_a_label_out_of_range_is_an_error_on_the_cpu(on_cpu, label):
     labels = LABELS.copy()
     labels[2] = label
     with pytest.raises(IndexError, match=rf"label {label} for logits \[6, 4\].*\[0, 3\](.|\n)*ignore={label}"):

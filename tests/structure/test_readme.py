@@ -58,7 +58,7 @@ def test_the_pages_code_runs(page):
     run_blocks(page)
 
 
-def test_the_compilers_page_shows_the_graphs_that_its_code_prints():
+def test_the_compilers_page_shows_the_graphs_that_its_code_prints(on_cpu):
     shown = re.findall(r"^ *```text\n(.*?)^ *```$", text_of("knet/compiler/README.md"), re.MULTILINE | re.DOTALL)
     printed = run_blocks("knet/compiler/README.md")
     assert len(shown) == 3

@@ -112,6 +112,12 @@ def _items(device: Any) -> int:
     return items
 
 
+def build_options(device: Any) -> list[str]:
+    """Options of its compiler. Quotients and roots are rounded exactly where it can, which GPUs do only if asked."""
+    exact = device.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
+    return ["-cl-std=CL1.2", "-w", *(["-cl-fp32-correctly-rounded-divide-sqrt"] if exact else [])]
+
+
 def works_in_host_memory(device: Any) -> bool:
     """Whether the device's memory is the host's, and what is mapped is no copy."""
     return bool(device.type & cl.device_type.CPU and device.host_unified_memory)

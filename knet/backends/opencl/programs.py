@@ -48,18 +48,23 @@ class Function:
         return cl.Kernel(self.program, self.name)
 
 
-def build(context: Any, device: str, prelude: str, kernels: Sequence[Kernel]) -> dict[str, Function]:
+def build(
+    context: Any, options: list[str], device: str, prelude: str, kernels: Sequence[Kernel]
+) -> dict[str, Function]:
     """Functions of some kernels, compiled as one program.
 
     Raises:
-      DeviceError: the driver's compiler refuses them; with its words and the lines that it names.
+      DeviceError: the driver's compiler refuses them, with its words and the lines that it names; or it refuses every
+        text, as PoCL does on processors that its LLVM does not know.
     """
     source = "\n".join([prelude, *(kernel.source for kernel in kernels)])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what compilers say of texts that they accept
-            program = cl.Program(context, source).build(options=["-cl-std=CL1.2", "-w"])
+            program = cl.Program(context, source).build(options=options)
     except cl.Error as e:
+        if "unknown target CPU" in str(e):  # https://github.com/pocl/pocl/issues/1049
+            raise errors.unknown_processor(f"OpenCL device {device}") from None
         names = ", ".join(kernel.name for kernel in kernels)
         notes = _notes(source, str(e))
         raise errors.device_compilation(f"OpenCL device {device}", names, status_of(e), notes) from None

@@ -14,7 +14,7 @@ from ...compiler.device.memory import parse_limit
 from ...compiler.kernels.kernel import Extent, Kernel
 from ...compiler.kernels.prelude import prelude
 from ...core import errors
-from .devices import Choice, cl, find_devices, target_of, works_in_host_memory
+from .devices import Choice, build_options, cl, find_devices, target_of, works_in_host_memory
 from .failures import decoded
 from .memory import Memory
 from .programs import Function, build, pack_offset
@@ -46,6 +46,7 @@ class OpenCLRuntime:
         shared = works_in_host_memory(choice.device)
         self._memory = Memory(self._context, self.queue, choice.device, self.name, shared)
         self._transfers = Transfers(self.queue, self._memory, shared)
+        self._options = build_options(choice.device)
         self.allocate = self._memory.allocate
         self._functions: dict[str, Function] = {}
         self._lock = threading.RLock()
@@ -59,7 +60,7 @@ class OpenCLRuntime:
             if new:
                 target = self.target
                 text = prelude(target.dialect, target.doubles, target.loops)
-                self._functions |= build(self._context, self.name, text, list(new.values()))
+                self._functions |= build(self._context, self._options, self.name, text, list(new.values()))
             return [self._functions[kernel.name] for kernel in kernels]
 
     def launch(
@@ -85,10 +86,8 @@ class OpenCLRuntime:
 
     def upload(self, array: np.ndarray[Any, Any]) -> Any:
         try:
-            with self._lock:
-                memory = self._transfers.upload(array)
-                self.copied += 1
-                return memory
+            self.copied += 1
+            return self._transfers.upload(array)
         except cl.Error as e:
             raise decoded(e, self.name, f"copying {array.nbytes} bytes to it") from e
 

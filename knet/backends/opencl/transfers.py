@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import Any
 
@@ -28,6 +29,7 @@ class Transfers:
         self._queue = queue
         self._memory = memory
         self._shared = shared
+        self._lock = threading.Lock()
         self._waiting: deque[Any] = deque()  # (event, which keeps the array; bytes)
         self._bytes = 0
 
@@ -49,14 +51,15 @@ class Transfers:
 
     def _send(self, memory: Any, host: np.ndarray[Any, Any]) -> None:
         """Queue a copy of an array that nobody else has, so that Python need not wait for what is queued before it."""
-        event = cl.enqueue_copy(self._queue, memory, host, is_blocking=False)
-        self._waiting.append((event, host.nbytes))
-        self._bytes += host.nbytes
         done = cl.command_execution_status.COMPLETE
-        while self._bytes > _WAITING or (self._waiting and self._waiting[0][0].command_execution_status == done):
-            event, nbytes = self._waiting.popleft()
-            event.wait()
-            self._bytes -= nbytes
+        with self._lock:
+            event = cl.enqueue_copy(self._queue, memory, host, is_blocking=False)
+            self._waiting.append((event, host.nbytes))
+            self._bytes += host.nbytes
+            while self._bytes > _WAITING or (self._waiting and self._waiting[0][0].command_execution_status == done):
+                event, nbytes = self._waiting.popleft()
+                event.wait()
+                self._bytes -= nbytes
 
     def download(self, memory: Any, offset: int, nbytes: int) -> np.ndarray[Any, Any]:
         """Bytes of a piece of memory, once everything queued before is done; in place where the memory is shared."""

@@ -1,7 +1,7 @@
 """Kernels along one axis: argmax, argmin, cumulative_sum, _prod, _argmax and _argmin, searchsorted.
 
-A line is the elements along the axis at one place of the others. An item walks along a line; on GPUs a group does, where
-lines are long, and puts what its items found together in a fixed order.
+A line is the elements along the axis at one place of the others. An item walks along a line; on GPUs a group does,
+where lines are long, and puts what its items found together in a fixed order.
 """
 
 from __future__ import annotations

@@ -50,22 +50,22 @@ def conv_weight_grad(lowering: Any, node: Node) -> bool:
 def _lowered(lowering: Any, node: Node, g: Geometry | None) -> bool:
     if g is None or not computes(lowering, node):
         return False
-    operands = [lowering.dense(lowering.ref(x)) for x in node.operands]
+    a, b = (lowering.dense(lowering.ref(x)) for x in node.operands)
     name, out = node.op.name, lowering.result(node.results[0])
     loops, items = fits(lowering.target, out.dtype, g), not lowering.target.loops and out.size > 0
     if loops and name == "conv":
-        correlate(lowering, name, g, *operands, out, turned=False)
+        correlate(lowering, name, g, a, b, out, turned=False)
     elif loops and name == "conv_input_grad":
         if scatters(lowering, g, out.dtype):
-            scatter(lowering, name, g, *operands, out)
+            scatter(lowering, name, g, a, b, out)
         else:
-            correlate(lowering, name, g.backwards(), *operands, out, turned=True)
+            correlate(lowering, name, g.backwards(), a, b, out, turned=True)
     elif loops and name == "conv_weight_grad":
-        weight_sums(lowering, name, g, *operands, out)
+        weight_sums(lowering, name, g, a, b, out)
     elif items and (g.depth >= FEW or name == "conv_weight_grad"):
-        tiled(lowering, name, g, operands, out)
+        tiled(lowering, name, g, (a, b), out)
     else:
-        direct(lowering, name, g, operands, out)
+        direct(lowering, name, g, (a, b), out)
     return True
 
 

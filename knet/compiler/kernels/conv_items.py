@@ -12,6 +12,7 @@ weight gradients, which are long, are split among groups; parts are added in the
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...core import dtypes
@@ -54,7 +55,10 @@ class Product(NamedTuple):
 
 
 _TAP = "const INDEX {0} = {1} / $W, k2 = {1} % $K2, k1 = {1} / $K2 % $K1, k0 = {1} / $K2 / $K1 % $K0;\n"
-_PIXEL = "const INDEX {0} = {1} / ${4}, {2}2 = {1} % ${3}2, {2}1 = {1} / ${3}2 % ${3}1, {2}0 = {1} / ${3}2 / ${3}1 % ${3}0;\n"
+_PIXEL = (
+    "const INDEX {0} = {1} / ${4}, {2}2 = {1} % ${3}2, {2}1 = {1} / ${3}2 % ${3}1,\n"
+    "{2}0 = {1} / ${3}2 / ${3}1 % ${3}0;\n"
+)
 _MET = "const INDEX " + ", ".join(f"h{a} = i{a} * $T{a} - $B{a} + k{a} * $D{a}" for a in range(3)) + ";\n"
 _MEETS = "const INDEX " + ", ".join(f"t{a} = h{a} + $B{a} - k{a} * $D{a}" for a in range(3)) + ";\n"
 _IN_X = " && ".join(f"h{a} >= 0 && h{a} < $S{a}" for a in range(3))
@@ -121,10 +125,11 @@ const INDEX q = k + e;
     pairs = [(i, k) for i in range(rows) for k in range(columns)]
     add = "s{0}_{1} = fma(u{0}, v{1}, s{0}_{1});" if real else "s{0}_{1} += u{0} * v{1};"
     text = "s{}_{}".format
+    finish = str if split else partial(_finished, dtype=dtype)
     place = f"part * $TOTAL + {p.place}" if split else p.place
     stores = "".join(
         f"{{ const INDEX i = m + row + {i * SIDE}, p = j + column + {k * SIDE};\n"
-        f"if (i < $M && p < $COLUMNS) {ya}[{place}] = {_finished(text(i, k), dtype) if split is None else text(i, k)}; }}\n"
+        f"if (i < $M && p < $COLUMNS) {ya}[{place}] = {finish(text(i, k))}; }}\n"
         for i, k in pairs
     )
     body = f"""LOCAL {kind} tile_a[{DEEP * (height + 1)}];

@@ -14,7 +14,7 @@ from ...core.aval import ShapedArray
 from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded, stored
 from .conv_geometry import Geometry, filled, numbers
-from .conv_tiles import choose_tile, step, store, sums, tiled_weights, vectors
+from .conv_tiles import ROLLED, choose_tile, step, store, sums, tiled_weights, vectors
 
 ADD_COST = 12  # multiply-adds in the time of adding a product, of which a share of the lanes is used, to a plane
 
@@ -84,9 +84,9 @@ const INDEX channels = $C - first < $CHANNELS ? $C - first : $CHANNELS;
 {begin}for (INDEX i = 0; i < channels * $PLANE; i++) planes[i] = 0;
 for (INDEX m = 0; m * {m} < channels * $W; m++) {{
 for (INDEX b = 0; b < $Q; b += {span}) {{
-const INDEX last = $Q < {span} ? 0 : $Q - {span}, at = b < last ? b : last;
+const INDEX last = $Q < {span} ? 0 : $Q - {span}, at = MIN(b, last);
 const GLOBAL {v.scalar} *p = s + at, *q = {qa} + ((k * $PARTS + part) * $TILES + m) * $O * {m};
-{sums(m, n, v)}for (INDEX r = 0; r < $O; r++, p += $Q, q += {m}) {{
+{sums(m, n, v)}{ROLLED}for (INDEX r = 0; r < $O; r++, p += $Q, q += {m}) {{
 {tile}}}
 GLOBAL {v.scalar} *y = products + at;
 {store(m, n, v, arithmetic(dtype), "$Q", "($Q - at)", None)}}}

@@ -19,11 +19,14 @@ from .conv_geometry import Geometry, each, filled
 from .target import Target
 
 SCRATCH_BYTES = 256 << 10  # of a group's copy of a part of an image: a share of a core's second cache
+# Loops of tiles are long enough as they are, and others so short that making vectors of them takes longer than they do:
+# without this, most of a kernel's compilation goes into them.
+ROLLED = "\n#pragma clang loop unroll(disable) vectorize(disable)\n"
 EAGER_TILES = ((1, 1), (1, 4), (4, 1), (4, 4), (6, 4), (5, 5), (8, 3), (12, 2), (16, 1))
 
 
 class Vectors(NamedTuple):
-    """The vectors of a device: C names of a number and a vector, the numbers in one, and how many registers there are."""
+    """The vectors of a device: C names of a number and of a vector, its numbers, and how many registers there are."""
 
     scalar: str
     vector: str
@@ -94,11 +97,11 @@ def store(m: int, n: int, v: Vectors, dtype: Any, row: str, columns: str, left: 
             puts = " ".join(f"vstore{v.lanes}(a{i}_{j}, 0, y + {i} * {row} + {j * v.lanes});" for j in range(n))
             lines.append(f"{guard}{{ {puts} }}")
         lines.append("} else {")
-    lines.append(f"{v.scalar} t[{n * v.lanes}];\nconst INDEX kept = {columns} < {n * v.lanes} ? {columns} : {n * v.lanes};")
+    lines.append(f"{v.scalar} t[{n * v.lanes}];\nconst INDEX kept = MIN({columns}, {n * v.lanes});")
     for i in range(m):
         guard = f"if ({i} < {left}) " if left and i else ""
         puts = " ".join(f"vstore{v.lanes}(a{i}_{j}, 0, t + {j * v.lanes});" for j in range(n))
-        keep = f"for (INDEX u = 0; u < kept; u++) y[{i} * {row} + u] = {stored('t[u]', dtype)};"
+        keep = f"{ROLLED}for (INDEX u = 0; u < kept; u++) y[{i} * {row} + u] = {stored('t[u]', dtype)};"
         lines.append(f"{guard}{{ {puts} {keep} }}")
     if not half:
         lines.append("}")
@@ -136,7 +139,7 @@ class Copy(NamedTuple):
 
 
 def copy_of(g: Geometry, itemsize: int, most: int = SCRATCH_BYTES, parts: int = 1, least: int = 1) -> Copy:
-    """The copy for bands that are small, at least ``parts`` of them where there are rows enough, of ``least`` pixels."""
+    """The copy for bands that are small: ``parts`` of them if there are rows enough, and of ``least`` pixels."""
     whole = g.stride[1] != 1 or g.window[1] == 1
     rows = g.out[1]
     at_least = min(rows, -(-least // g.out[2]))
@@ -160,11 +163,12 @@ def copying(g: Geometry, copy: Copy, read: str, v: Vectors) -> str:
     if g.inside(2):
         fill = f"for (INDEX j = 0; j < $P2; j++) {put}"
     else:
-        fill = f"""for (INDEX j = 0; j < start; j++) e[j] = 0;
+        fill = f"""{ROLLED}for (INDEX j = 0; j < start; j++) e[j] = 0;
 for (INDEX j = start; j < stop; j++) {put}
-for (INDEX j = stop; j < $P2; j++) e[j] = 0;"""
+{ROLLED}for (INDEX j = stop; j < $P2; j++) e[j] = 0;"""
     if outside:
-        fill = f"if ({' || '.join(outside)}) {{\nfor (INDEX j = 0; j < $P2; j++) e[j] = 0;\n}} else {{\n{fill}\n}}"
+        zero = f"{ROLLED}for (INDEX j = 0; j < $P2; j++) e[j] = 0;\n"
+        fill = f"if ({' || '.join(outside)}) {{{zero}}} else {{\n{fill}\n}}"
     bounds = ""
     if not g.inside(2):
         bounds = """INDEX start = shift < 0 ? (-shift + $T2 - 1) / $T2 : 0;

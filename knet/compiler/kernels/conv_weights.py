@@ -20,7 +20,7 @@ from ...core.aval import ShapedArray
 from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded, stored
 from .conv_geometry import Geometry, each, filled, numbers
-from .conv_tiles import Copy, Vectors, choose_tile, copy_of, copying, step, vectors
+from .conv_tiles import ROLLED, Copy, Vectors, choose_tile, copy_of, copying, step, vectors
 
 SLAB_BYTES = 1 << 20
 BAND_BYTES = 32 << 10  # of a turned band of an image: about the first cache
@@ -81,7 +81,9 @@ const GLOBAL X *s = {xa} + (n * $G + k) * $C * $V;
 {form.image}}}
 """
     values = numbers(g) | form.values
-    values |= {"SPLITS": splits, "CHUNKS": chunks, "ROWS": row_tiles, "COLUMNS": form.columns, "SLAB": slab, "COPY": form.copy}
+    values |= {
+        "SPLITS": splits, "CHUNKS": chunks, "ROWS": row_tiles, "COLUMNS": form.columns, "SLAB": slab, "COPY": form.copy,
+    }  # fmt: skip
     body = filled(w, body.replace("GLOBAL X ", f"GLOBAL {c_type(dtype)} "), values)
     lowering.launch(w.launch(body, (chunks * splits, 1, 1), text=f"{name} of {g.window}", work=g.work))
     _add_slabs(lowering, name, form, slabs, out, values)
@@ -94,7 +96,8 @@ def _add_slabs(lowering: Any, name: str, form: Form, slabs: Ref, out: Ref, value
     body = f"""const INDEX k2 = e % $K2, k1 = e / $K2 % $K1, k0 = e / $K2 / $K1 % $K0, c = e / $W % $C;
 const INDEX o = e / $W / $C % $O, k = e / $W / $C / $O, row = o / {form.m} * {form.m};
 const INDEX first = row > $O - {form.m} ? $O - {form.m} : row;
-{form.place}const GLOBAL {c_type(slabs.dtype)} *s = {source} + (((k * $COLUMNS + t) * $ROWS + o / {form.m}) * {form.m} + o - first) * {width} + j;
+{form.place}const INDEX tile = (k * $COLUMNS + t) * $ROWS + o / {form.m};
+const GLOBAL {c_type(slabs.dtype)} *s = {source} + (tile * {form.m} + o - first) * {width} + j;
 {c_type(slabs.dtype)} sum = 0;
 for (INDEX i = 0; i < $CHUNKS; i++) for (INDEX l = 0; l < {form.lanes}; l++) sum += s[i * $SLAB + l];
 {target}[e] = {stored("sum", dtype)};
@@ -158,7 +161,7 @@ p = pixels - {v.lanes};
 """
     if literal and copy.band * g.out[2] % v.lanes == 0 and g.out[1] * g.out[2] % v.lanes == 0:
         tail = ""
-    loop = f"INDEX p = 0;\nfor (; p + {v.lanes} <= pixels; p += {v.lanes}) {{\n{lines}}}\n{tail}"
+    loop = f"INDEX p = 0;{ROLLED}for (; p + {v.lanes} <= pixels; p += {v.lanes}) {{\n{lines}}}\n{tail}"
     image = f"""for (INDEX i0 = 0; i0 < $P0; i0++) for (INDEX i1 = 0; i1 < $P1; i1 += $BAND) {{
 const INDEX rows = $P1 - i1 < $BAND ? $P1 - i1 : $BAND, pixels = rows * $P2;
 {copying(g, copy, loaded("S", dtype), v)}for (INDEX c = 0; c < $C; c++) for (INDEX t = 0; t < $TAPS; t++) {{
@@ -196,25 +199,28 @@ def _broadcast(g: Geometry, _: Copy, v: Vectors, dtype: Any, ga: str, literal: b
     m, n = choose_tile(g.depth, runs * run_vectors * v.lanes, g.pixels, v, literal)
     tiles = -(-runs * run_vectors // n)
     itemsize, band = arithmetic(dtype).itemsize, g.out[1]
-    while band * g.out[2] > 8 * v.lanes and ((band - 1) * apart[0] + reach[0]) * wide * g.channels * itemsize > BAND_BYTES:
+    line = wide * g.channels * itemsize
+    while band * g.out[2] > 8 * v.lanes and ((band - 1) * apart[0] + reach[0]) * line > BAND_BYTES:
         band = -(-band // 2)
     kept = (band - 1) * apart[0] + reach[0]
     across = 1 if joined else g.window[2]
     begins = "".join(
         f"""const INDEX b{j} = t * {n} + {j} < $RUNS ? t * {n} + {j} : $RUNS - 1, v{j} = b{j} / $LONG;
-const GLOBAL {v.scalar} *p{j} = copy + (v{j} / $ACROSS * $D1 * $WIDE + v{j} % $ACROSS * $D2) * $C + b{j} % $LONG * {v.lanes};
+const INDEX d{j} = v{j} / $ACROSS * $D1 * $WIDE + v{j} % $ACROSS * $D2;
+const GLOBAL {v.scalar} *p{j} = copy + d{j} * $C + b{j} % $LONG * {v.lanes};
 """
         for j in range(n)
     )
     rows = [loaded(f"y[{i} * $Q + q]", dtype) for i in range(m)]
     lines = step(m, n, v, rows, [f"p{j} + p" for j in range(n)])
-    loop = f"""for (INDEX i = 0; i < rows; i++, y += $P2) {{
-INDEX p = i * $APART1 * $WIDE * $C;
-for (INDEX q = 0; q < $P2; q++, p += $APART2 * $C) {{
+    loop = f"""{ROLLED}for (INDEX i = 0; i < rows; i++, y += $P2) {{
+INDEX p = i * $APART1 * $WIDE * $C;{ROLLED}for (INDEX q = 0; q < $P2; q++, p += $APART2 * $C) {{
 {lines}}}
 }}
 """
-    outside = "" if g.inside(1) else "if (h1 < 0 || h1 >= $S1) {\nfor (INDEX i = 0; i < $WIDE * $C; i++) d[i] = 0;\ncontinue;\n}\n"
+    outside = f"if (h1 < 0 || h1 >= $S1) {{{ROLLED}for (INDEX i = 0; i < $WIDE * $C; i++) d[i] = 0;\ncontinue;\n}}\n"
+    if g.inside(1):
+        outside = ""
     element = loaded("z[c * $V]", dtype)
     if not g.inside(2):
         element = f"h2 < 0 || h2 >= $S2 ? 0 : {element}"
@@ -228,8 +234,7 @@ const INDEX h1 = i1 * $T1 - $B1 + u * $SKIP1;
 GLOBAL {v.scalar} *d = copy + u * $WIDE * $C;
 {outside}for (INDEX j = 0; j < $WIDE; j++) {{
 const INDEX h2 = j * $SKIP2 - $B2;
-const GLOBAL X *z = s + (h0 * $S1 + h1) * $S2 + h2;
-for (INDEX c = 0; c < $C; c++) d[j * $C + c] = {element};
+const GLOBAL X *z = s + (h0 * $S1 + h1) * $S2 + h2;{ROLLED}for (INDEX c = 0; c < $C; c++) d[j * $C + c] = {element};
 }}
 }}
 for (INDEX t = 0; t < $TILES; t++) {{

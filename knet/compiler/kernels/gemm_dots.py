@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...core import ShapedArray
 from ..scalar import c_type
 from .contraction import Contraction, at, batch_places, number
-from .gemm_plan import ceil, dots_division, dots_tile, lanes_of
+from .gemm_plan import ceil, dots_division, dots_tile, lanes_of, parts_of
+from .partial_sums import sum_parts
 
 
 def gemm_dots(lowering: Any, p: Contraction) -> None:
-    """Append the launch."""
+    """Append the launches."""
     target, w = lowering.target, lowering.writer("dots")
     kind = c_type(p.arithmetic.dtype)
     lanes = max(2, lanes_of(target) * 4 // p.arithmetic.dtype.itemsize)
     rows, columns = dots_tile(p, target)
-    per_m, per_n, per_item = dots_division(p, target, rows, columns)
+    parts = parts_of(p, target)
+    per_m, per_n, per_item = dots_division(p, target, rows, columns, parts)
+    sums = lowering.new(ShapedArray((parts, p.count * p.m * p.n), p.arithmetic.sums)) if parts > 1 else None
     m, n, k = w.number(p.m), w.number(p.n), w.number(p.k)
     xm, wn = number(w, p.xm), number(w, p.wn)
-    x, y_ = w.array(p.x), "" if p.epilogue else w.array(p.y, write=True)
-    w_ = w.array(p.w)
+    x, w_ = w.array(p.x), w.array(p.w)
     share_m, share_n = w.number(per_m), w.number(per_n)
     item = "0" if p.count == 1 else "item"
     base_x, base_w, base_y = batch_places(w, p.batch, item) if p.batch else ("0", "0", "0")
@@ -34,10 +37,16 @@ def gemm_dots(lowering: Any, p: Contraction) -> None:
         f"    const INDEX m_0 = (INDEX)GROUP(0) * {share_m}, m_1 = MIN({m}, m_0 + {share_m});\n"
         f"    const INDEX j_0 = (INDEX)GROUP(1) * {share_n}, j_1 = MIN({n}, j_0 + {share_n});\n"
     )
+    if parts == 1:
+        text += f"    const INDEX k_0 = 0, k_1 = {k};\n"
+    else:
+        steps, many = w.number(ceil(p.k, parts)), w.number(parts)
+        text += f"    const INDEX part = GROUP(2) % {many}, k_0 = part * {steps}, k_1 = MIN({k}, k_0 + {steps});\n"
     if p.count > 1:
         share = w.number(per_item)
+        group = "GROUP(2)" if parts == 1 else f"(GROUP(2) / {many})"
         text += (
-            f"    const INDEX item_0 = (INDEX)GROUP(2) * {share}, item_1 = MIN({w.number(p.count)}, item_0 + {share});\n"
+            f"    const INDEX item_0 = (INDEX){group} * {share}, item_1 = MIN({w.number(p.count)}, item_0 + {share});\n"
             "    for (INDEX item = item_0; item < item_1; ++item)\n"
         )
     # Tiles at the end overlap the ones before; elements are stored once.
@@ -48,7 +57,7 @@ def gemm_dots(lowering: Any, p: Contraction) -> None:
         f"    const GLOBAL {kind} *u = {x} + {base_x} + {at(('m', xm))};\n"
         f"    const GLOBAL {kind} *v = {w_} + {base_w} + {at(('j', wn))};\n"
         f"    {vector} {', '.join(f's{i}_{j} = 0' for i, j in tile)};\n"
-        f"    INDEX k = 0;\n    for (; k + {lanes} <= {k}; k += {lanes}) {{\n"
+        f"    INDEX k = k_0;\n    for (; k + {lanes} <= k_1; k += {lanes}) {{\n"
     )
     for j in range(columns):
         text += f"        const {vector} v{j} = vload{lanes}(0, v + k + {at((str(j), wn))});\n"
@@ -60,18 +69,24 @@ def gemm_dots(lowering: Any, p: Contraction) -> None:
         text += f"    {{ {_added(f's{i}_{j}', kind, lanes, f'dots[{place}]')} }}\n"
     mac = p.arithmetic.mac(f"dots[r * {columns} + c]", f"u[k + {at(('r', xm))}]", f"v[k + {at(('c', wn))}]")
     each = f"for (int r = 0; r < {rows}; ++r) for (int c = 0; c < {columns}; ++c)"
-    text += f"    for (; k < {k}; ++k)\n        {each} {mac}\n"
+    text += f"    for (; k < k_1; ++k)\n        {each} {mac}\n"
     total = f"dots[r * {columns} + c]"
-    if p.epilogue is not None:
+    if sums is not None:
+        where = f"part * {w.number(p.count)} + {item}" if item != "0" else "part"
+        place = f"(({where}) * {m} + m + r) * {n} + j + c"
+        statement = f"{w.array(sums, write=True)}[{place}] = {total};"
+    elif p.epilogue is not None:
         row = "(m + r)" if item == "0" else f"(item * {m} + m + r)"
         statement = f"{{ {p.epilogue(w, total, row, '(j + c)')} }}"
     else:
         place = at(("(m + r)", number(w, p.ym)), ("(j + c)", number(w, p.yn)))
-        statement = f"{y_}[{base_y} + {place}] = {total};"
+        statement = f"{w.array(p.y, write=True)}[{base_y} + {place}] = {total};"
     own = each.replace("int r = 0", "int r = m_2 - m").replace("int c = 0", "int c = j_2 - j")
     text += f"    {own} {statement}\n    }}\n"
-    groups = (ceil(p.m, per_m), ceil(p.n, per_n), ceil(p.count, per_item))
+    groups = (ceil(p.m, per_m), ceil(p.n, per_n), ceil(p.count, per_item) * parts)
     lowering.launch(w.launch(text, groups, items=(1, 1, 1), text=p.text, work=float(p.work)))
+    if sums is not None:
+        sum_parts(lowering, p, sums, parts)
 
 
 def _added(name: str, kind: str, lanes: int, to: str) -> str:

@@ -64,7 +64,7 @@ def plan(p: Contraction, target: Target, literal: bool) -> Plan:
     width = vectors * lanes
     height = _height(p.m, vectors, registers, literal)
     room = min(LOCAL, target.local_bytes // 2) // size
-    parts = _parts(p, target, size)
+    parts = parts_of(p, target)
     packs_x = _packs_x(p, ceil(p.n, width))
     if packs_x:  # a copy of a tile of x must fit
         parts = max(parts, ceil(p.k * height, room // 2))
@@ -131,10 +131,10 @@ def dots_tile(p: Contraction, target: Target) -> tuple[int, int]:
     return rows, columns
 
 
-def dots_division(p: Contraction, target: Target, rows: int, columns: int) -> tuple[int, int, int]:
+def dots_division(p: Contraction, target: Target, rows: int, columns: int, parts: int) -> tuple[int, int, int]:
     """Rows, columns and matrices of a group."""
     across, down = ceil(p.n, columns), ceil(p.m, rows)
-    wanted = max(1, min(4 * target.units, p.work // SMALL))
+    wanted = ceil(max(1, min(4 * target.units, p.work // SMALL)), parts)
     by_batch = min(p.count, wanted)
     by_columns = min(across, ceil(wanted, by_batch))
     by_rows = min(down, ceil(wanted, by_batch * by_columns))
@@ -148,7 +148,7 @@ def _packs_x(p: Contraction, panels: int) -> bool:
     return p.xk >= 512 and panels >= 4 and p.m >= 14 and p.k >= 256
 
 
-def _parts(p: Contraction, target: Target, size: int) -> int:
+def parts_of(p: Contraction, target: Target) -> int:
     """Parts of the sum: several where there are few elements and many terms, or panels that no cache holds."""
     if p.k < 2 * LONG:
         return 1
@@ -156,7 +156,7 @@ def _parts(p: Contraction, target: Target, size: int) -> int:
     if elements * 16 <= p.k * target.units:
         return min(p.k // LONG, max(2 * target.units, p.k // (4 * LONG)))
     parts = ceil(p.k, LONG)
-    return parts if parts * elements * size <= SUMS else 1
+    return parts if parts * elements * p.arithmetic.sums.itemsize <= SUMS else 1
 
 
 def _division(p: Contraction, target: Target, width: int, height: int, parts: int) -> tuple[int, int, int]:

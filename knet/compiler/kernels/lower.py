@@ -14,7 +14,7 @@ from ..plan import lowering as plan
 from ..plan.scans import scan
 from ..scalar import C_TYPES, HALF, compute_dtype, printable
 from ..scan import ScanCall
-from . import along, conv, gather, movement, pool, products, random, scalar, sort
+from . import along, conv, exponents, gather, movement, pool, products, random, scalar, sort
 from .kernel import Launch, Writer
 from .nest import nest
 from .target import Target
@@ -103,11 +103,12 @@ class Lowering(plan.Lowering):
 
 
 GENERATORS: dict[str, Callable[[Lowering, Node], bool]] = {
-    **getattr(movement, "GENERATORS", {}),
+    **movement.GENERATORS,
     **gather.GENERATORS,
     **along.GENERATORS,
     **sort.GENERATORS,
     **random.GENERATORS,
+    **exponents.GENERATORS,
     **products.GENERATORS,
     **conv.GENERATORS,
     **pool.GENERATORS,

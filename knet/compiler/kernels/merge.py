@@ -174,8 +174,7 @@ def _printed(stage: _Stage) -> Launch:
                 names[f"a{i}"] = f"a{number}"
                 if i in launch.writes:
                     writes.add(number)
-            body = re.sub(r"\ba\d+\b", lambda m, names=names: names.get(m.group(), m.group()), launch.body)
-            bodies.append(_without_local(body, local))
+            bodies.append(_without_local(_renamed(launch.body, names), local))
         gx, gy, gz = part.launches[0].groups
         count = gx * gy * gz
         barrier = "" if part.launches[0].items == (1, 1, 1) else "    GLOBAL_BARRIER;\n"
@@ -199,6 +198,10 @@ def _printed(stage: _Stage) -> Launch:
         " | ".join("; ".join(one.text for one in part.launches) for part in stage.parts),
         sum(one.work for one in launches),
     )
+
+
+def _renamed(body: str, names: dict[str, str]) -> str:
+    return re.sub(r"\ba\d+\b", lambda m: names.get(m.group(), m.group()), body)
 
 
 def _placed(text: str, first: int, groups: tuple[int, int, int]) -> str:

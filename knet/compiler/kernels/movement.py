@@ -1,13 +1,16 @@
-"""Kernels that move elements as bits: strided copies, and concatenate, unslice and update_slice, made of them."""
+"""Kernels that move elements as bits: strided copies, and concatenations made of them; ``slices.py`` has the rest."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..graph import Node, Value
 from ..layout import Ref
+from ..plan import movement as plan
+from . import slices
 from .kernel import Launch, Writer
+from .places import SMALL
 
-SMALL = 1 << 14  # elements that one thread of a CPU copies in the time of waking another
 BLOCK = 1 << 12  # elements that a loop over two axes copies
 EDGE = 32  # rows and columns of a tile of a transpose
 
@@ -21,7 +24,7 @@ class Axis(NamedTuple):
 
 
 def copy(lowering: Any, x: Ref, y: Ref, text: str = "copy") -> None:
-    """Launch of y[...] = x[...] for arrays of one shape and size of elements, of any strides; 0 repeats elements of x."""
+    """Launch of y[...] = x[...] for arrays of one shape, of any strides; those of x may be 0."""
     if y.size:
         lowering.launch(copied(lowering, x, y, text))
 
@@ -36,7 +39,7 @@ def copied(lowering: Any, x: Ref, y: Ref, text: str) -> Launch:
 
 
 def _axes(x: Ref, y: Ref) -> tuple[list[Axis], bool]:
-    """Two or more axes, in y's order in memory, and whether x runs along the last but one where y does along the last."""
+    """Two or more axes, in y's order in memory, and whether x is turned: contiguous along the last but one."""
     found = [Axis(*each) for each in zip(y.shape, x.strides, y.strides, strict=True) if each[0] != 1]
     found.sort(key=lambda a: (-abs(a.y), -abs(a.x)))
     axes: list[Axis] = []
@@ -143,3 +146,21 @@ def _outer(w: Writer, axes: list[Axis], place: str, indent: str) -> str:
             lines.append(f"    rest /= {w.number(a.n)};")
         lines.append("}")
     return "\n".join(indent + line for line in lines)
+
+
+def concatenate(lowering: Any, node: Node) -> bool:
+    """A copy of each operand that is not computed in place."""
+    if any(type(x) is not Value for x in node.operands):
+        return False
+    plan.concatenate(lowering, node)
+    return True
+
+
+def unslice(lowering: Any, node: Node) -> bool:
+    """One kernel, or, of elements that are no number of C's, zeros and a copy."""
+    if not slices.unslice(lowering, node):
+        plan.unslice(lowering, node)
+    return True
+
+
+GENERATORS = {"concatenate": concatenate, "unslice": unslice, "update_slice": slices.update_slice}

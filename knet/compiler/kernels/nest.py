@@ -14,7 +14,7 @@ from .nest_items import Items
 from .nest_loops import SHORT, SMALL, Loops
 from .nest_part import Access, Part, needed
 
-_SEGMENT = {True: 1 << 14, False: 1 << 12}  # terms, at least, of a segment, with loops and without
+_SEGMENT = 1 << 11  # terms, at least, of a GPU's segment
 
 
 def nest(lowering: Any, cluster: Cluster, inputs: dict[Value, Ref], outputs: dict[Value, Ref], text: str) -> None:
@@ -30,8 +30,15 @@ def nest(lowering: Any, cluster: Cluster, inputs: dict[Value, Ref], outputs: dic
     memory: dict[Value, Ref] = {}
     for targets, reduced in _targets(lowering, cluster, outputs):
         part = Part(cluster, targets, reduced, inputs, memory)
-        _launch(lowering, part, text)
-        memory.update(targets)
+        if part.last > 0 and _too_few(lowering.target, part):
+            stages = _stages(lowering, part, targets, reduced, memory)
+        else:
+            stages = [(targets, reduced)]
+        for wanted, dims in stages:
+            if len(stages) > 1:
+                part = Part(cluster, wanted, dims, inputs, memory)
+            _launch(lowering, part, text)
+            memory.update(wanted)
 
 
 def _targets(
@@ -61,6 +68,36 @@ def _targets(
                         if not cluster.dims_of(s) & inner:
                             main[s] = lowering.new(s.aval)
     return [(main, inner), *((targets, dims) for dims, targets in groups.items())]
+
+
+def _too_few(target: Any, part: Part) -> bool:
+    """Whether passes over a few long rows would leave most of a device idle, so that each pass is a launch."""
+    rows = part.by_rows and part.terms >= SHORT
+    if target.loops:
+        units = part.points if rows else part.points // 16
+        return units < target.units and part.points * part.terms >= 4 * SMALL
+    return (part.points if rows else -(-part.points // 32)) < target.units and part.terms >= 2 * _SEGMENT
+
+
+def _stages(
+    lowering: Any, part: Part, targets: dict[Value, Ref], reduced: frozenset[int], memory: dict[Value, Ref]
+) -> list[tuple[dict[Value, Ref], frozenset[int]]]:
+    """A part's reductions pass by pass, then what has one value for each kept point, then what is full."""
+    stages: list[tuple[dict[Value, Ref], frozenset[int]]] = []
+    for p in range(part.last + 1):
+        found = [v for v in part.reductions if part.passes[v] == p]
+        if found:
+            stages.append(({v: targets.get(v) or lowering.new(v.aval) for v in found}, reduced))
+    full = {v: ref for v, ref in targets.items() if not part.single(v)}
+    single_ones = {v: ref for v, ref in targets.items() if part.single(v) and v not in part.reductions}
+    for node in needed(part.cluster, full, memory):
+        y = node.results[0]
+        if part.single(y):
+            continue
+        for s in map(origin, node.values):
+            if s in part.passes and part.single(s) and s not in part.reductions and s not in single_ones:
+                single_ones[s] = lowering.new(s.aval)
+    return [*stages, *((some, frozenset[int]()) for some in (single_ones, full) if some)]
 
 
 def _depends(cluster: Cluster, value: Value) -> bool:
@@ -129,7 +166,7 @@ def _split(target: Any, part: Part) -> int:
             return 1
         return max(1, min(-(-2 * target.units // max(1, units)), part.terms // 4096, longest // 2, 64))
     columns = part.points if part.by_rows else -(-part.points // 32)
-    return max(1, min(-(-4 * target.units // max(1, columns)), part.terms // _SEGMENT[False], 512))
+    return max(1, min(-(-4 * target.units // max(1, columns)), part.terms // _SEGMENT, 512))
 
 
 def _same(part: Part) -> list[tuple[Access, Access]]:

@@ -89,6 +89,10 @@ class Part:
         order = sorted(used, key=lambda d: -abs(template.get(d, 0)))
         self.kept = _merged([d for d in order if d not in reduced], sizes, accesses)
         self.reduced = _merged([d for d in order if d in reduced], sizes, accesses)
+        if not self.reductions and all(loop.extent == 1 for loop in self.kept):
+            self.kept = [Loop((-1,), 1)]  # arrays of one element have the kernel of dense ones
+            for access in accesses:
+                access.strides = {-1: 1}
         for i, loop in enumerate(self.kept):
             loop.variable = f"k{i}"
         for i, loop in enumerate(self.reduced):

@@ -17,7 +17,7 @@ VECTORS = {
 
 def name_of(value: Value) -> str:
     """Name of a reduction's operation."""
-    return value.node.op.name  # type: ignore[union-attr, no-any-return]
+    return value.node.op.name  # type: ignore[union-attr]
 
 
 def kind_of(value: Value) -> str:

@@ -23,7 +23,8 @@ def each(w: Writer, units: int, body: str, work: float) -> tuple[str, Extent]:
     """
     if w.target.loops:
         per = -(-units // max(1, groups_of(units, work, w)))
-        text = f"""    const INDEX per = {w.number(per)}, begin = GROUP(0) * per, limit = MIN(begin + per, {w.number(units)});
+        text = f"""    const INDEX per = {w.number(per)}, begin = GROUP(0) * per;
+    const INDEX limit = MIN(begin + per, {w.number(units)});
     for (INDEX u = begin; u < limit; u++) {{
 {body}    }}
 """
@@ -39,20 +40,21 @@ def each(w: Writer, units: int, body: str, work: float) -> tuple[str, Extent]:
 def walk(
     w: Writer, sizes: Sequence[int], steps: Mapping[str, Sequence[int]], place: str, indent: str, name: str = "rest"
 ) -> str:
-    """C statements that declare an offset for each name in ``steps``: of place number ``place`` of ``sizes``, row-major.
+    """C statements that declare an offset for each name in ``steps``: of place number ``place`` of ``sizes``.
 
     Axes that lie one after the other in all arrays count as one; in eager kernels the text tells how many are left and
     which steps are 0 or 1, no more.
     """
     runs: list[tuple[int, tuple[int, ...]]] = []
-    for n, *found in zip(sizes, *steps.values(), strict=True):
+    for n, *each_step in zip(sizes, *steps.values(), strict=True):
+        found = tuple(each_step)
         if n == 1:
             continue
         if runs and all(old == n * new for old, new in zip(runs[-1][1], found, strict=True)):
-            runs.append((runs.pop()[0] * n, tuple(found)))
+            runs.append((runs.pop()[0] * n, found))
         else:
-            runs.append((n, tuple(found)))
-    terms: dict[str, list[str]] = {each: [] for each in steps}
+            runs.append((n, found))
+    terms: dict[str, list[str]] = {name_: [] for name_ in steps}
     lines = []
     text = place
     for depth in reversed(range(len(runs))):

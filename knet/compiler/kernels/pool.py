@@ -207,7 +207,8 @@ def avg_pool_grad(lowering: Any, node: Node) -> bool:
         add = k.add(_CELL, "share")
         k.scatter(f"{_RANGE}const {k.kind} share = {share};\n{_CELLS}{{\n{add}}}\n")
     else:
-        body = f"{k.kind} sum = 0;\n{_MEETING}{_RANGE}sum += {share};\n}} }} }}\n"
+        bounds = _RANGE if "f0" in share else ""
+        body = f"{k.kind} sum = 0;\n{_MEETING}{bounds}sum += {share};\n}} }} }}\n"
         k.launch(k.out.size, body + k.write("e", "sum"))
     return True
 

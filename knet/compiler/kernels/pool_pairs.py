@@ -96,7 +96,8 @@ d.odd = v;
 def _cleared(kernel: Any) -> str:
     """Text that clears channel r of the gradient, if there are elements in no window."""
     g = kernel.g
-    if kernel.w.literal and g.stride == g.window and all(p * t == s for p, t, s in zip(g.out, g.stride, g.sizes, strict=True)):
+    covered = all(p * t == s for p, t, s in zip(g.out, g.stride, g.sizes, strict=True))
+    if kernel.w.literal and g.stride == g.window and covered:
         return ""
     return f"for (INDEX i = 0; i < $V; i++) {kernel.target}[r * $V + i] = 0;\n"
 

@@ -35,12 +35,16 @@ def random_bits(lowering: Any, node: Node) -> bool:
         KNET_PHILOX(c0, c1, c2, c3, k0, k1)
         const INDEX left = {length} - b * {per}, to = k * {length} + b * {per};
         if (left >= {per}) {{
-{"".join(f"            {out}[to + {i}] = {word};{chr(10)}" for i, word in enumerate(words))}        }} else {{
-{"".join(f"            if (left > {i}) {out}[to + {i}] = {word};{chr(10)}" for i, word in enumerate(words[:-1]))}        }}
+{_lines("            {out}[to + {i}] = {word};", out, words)}        }} else {{
+{_lines("            if (left > {i}) {out}[to + {i}] = {word};", out, words[:-1])}        }}
 """
     text, groups = each(w, units, body, units * 24)
     lowering.launch(w.launch(text, groups, text=f"{list(y.shape)}: random bits", work=units * 24))
     return True
+
+
+def _lines(statement: str, out: str, words: list[str]) -> str:
+    return "".join(statement.format(out=out, i=i, word=word) + "\n" for i, word in enumerate(words))
 
 
 def derive_key(lowering: Any, node: Node) -> bool:

@@ -98,6 +98,11 @@ def program_text(kernel: Kernel, operands: int) -> str:
     return PREAMBLE + kernel.source + wrappers
 
 
+@pytest.fixture(autouse=True)
+def cpu_as_default(on_cpu):
+    """The tests of the CPU are the same whatever the default is."""
+
+
 @pytest.fixture(scope="session")
 def compile_kernel(tmp_path_factory: pytest.TempPathFactory):
     """Function from a kernel and its number of operands to a callable program."""

@@ -6,7 +6,7 @@ import pytest
 from opencl_here import opencl_runtime
 from opencl_kernels import ACCELERATOR, CPU, GPU, cl, device, platform
 
-from knet.backends.opencl.devices import find_devices, target_of
+from knet.backends.opencl.devices import build_options, find_devices, target_of
 from knet.core.errors import DeviceError
 
 OLD = platform("Portable Computing Language", "OpenCL 3.0 PoCL 3.0-rc2  Linux, LLVM 14", device("pthread-old", CPU))
@@ -69,7 +69,7 @@ def test_what_fits_no_device_is_an_error_that_lists_them(wanted, monkeypatch):
 
 def test_no_driver_and_no_device_say_how_to_get_one():
     with pytest.raises(
-        DeviceError, match=r"no driver \(platform\) is installed[^ ]*\n  fix: .*knet\[pocl\].*pocl-opencl-icd"
+        DeviceError, match=r"no driver \(platform\) is installed[^ ]*\n  fix: .*pocl-opencl-icd.*knet\[pocl\]"
     ):
         names()
     with pytest.raises(DeviceError, match=r"the platforms Empty \(OpenCL 1.2\) have no device"):
@@ -83,6 +83,12 @@ def test_targets():
     assert not target_of(device("Card", GPU, extensions="cl_khr_fp16 cl_khr_fp64_not")).doubles
     cpu = target_of(device("Processor", CPU, max_work_group_size=4096, native_vector_width_float=16))
     assert cpu[:7] == ("opencl", True, 1, 8, 49152, 16, True)
+
+
+def test_quotients_are_rounded_where_the_device_can():
+    exact = device("Card", GPU, single_fp_config=cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT | 7)
+    assert "-cl-fp32-correctly-rounded-divide-sqrt" in build_options(exact)
+    assert build_options(device("Card", GPU, single_fp_config=7)) == ["-cl-std=CL1.2", "-w"]
 
 
 def test_the_form_of_kernels_can_be_asked_for(monkeypatch):

@@ -62,7 +62,8 @@ def test_nan_is_the_extremum(form, literal, op):
 @pytest.mark.parametrize("op", [*PLACES, *SUMS], ids=lambda op: op.name)
 def test_views(form, literal, op):
     base = numbers((6, 140, 4), "float32")
-    base[:, 3:-3] = 1
+    if op is reduce.cumulative_prod:
+        base = np.where(base < 0, -1, 1).astype("float32")
     for view in (base.transpose(2, 0, 1), base[::-1, ::2], np.broadcast_to(base[:, :1], base.shape), base[:, ::-1, 1]):
         for axis in range(view.ndim):
             check(op, [view], {"axis": axis}, form, literal, [base])

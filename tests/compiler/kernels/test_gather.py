@@ -14,9 +14,9 @@ DTYPES = ["bool", "int8", "int64", "uint32", "float16", "bfloat16", "float32", "
 
 def numbers(shape, dtype, seed=0):
     rng = np.random.default_rng(seed)
-    return np.asarray(rng.integers(-50, 50, shape) / (1 if np.dtype(dtypes.canonical(dtype)).kind in "biu" else 8)).astype(
-        dtypes.canonical(dtype)
-    )
+    return np.asarray(
+        rng.integers(-50, 50, shape) / (1 if np.dtype(dtypes.canonical(dtype)).kind in "biu" else 8)
+    ).astype(dtypes.canonical(dtype))
 
 
 def ids_of(shape, rows, dtype="int64", seed=1):
@@ -32,7 +32,9 @@ def check(op, arrays, params, form, literal, bases=None):
 
 
 @pytest.mark.parametrize("form, literal", BOTH)
-@pytest.mark.parametrize("rows, ids, rest", [(1, (), ()), (7, (5,), (3,)), (97, (13, 3), (67,)), (5, (0,), (2,)), (41, (257,), ())])
+@pytest.mark.parametrize(
+    "rows, ids, rest", [(1, (), ()), (7, (5,), (3,)), (97, (13, 3), (67,)), (5, (0,), (2,)), (41, (257,), ())]
+)
 def test_take_and_put(form, literal, rows, ids, rest):
     x, where = numbers((rows, *rest), "float32"), ids_of(ids, rows)
     u = numbers((*ids, *rest), "float32", 2)

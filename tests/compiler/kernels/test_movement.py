@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from standin import TARGETS, Lowering
+from standin import TARGETS, Lowering, run
 
-from knet.compiler.kernels.movement import copy
+from knet.compiler.kernels.movement import GENERATORS, copy
 from knet.core import dtypes
+from knet.core.ops import shape as shape_ops
 
 DTYPES = ["bool", "int8", "uint16", "float16", "bfloat16", "float32", "int64", "complex64", "complex128"]
 
@@ -90,3 +91,52 @@ def test_one_kernel_serves_all_sizes(form):
             copy(lowering, lowering.put(view, x), lowering.put(np.zeros(view.shape, "float32")))
             sources.add(lowering.items[0].kernel.source)
     assert len(sources) == 3
+
+
+def check(name, op, arrays, params, form, literal, bases=None):
+    (y,), lowering = run(GENERATORS[name], op, arrays, params, TARGETS[form], literal, bases)
+    assert y.tobytes() == np.ascontiguousarray(op.body(*arrays, **params)).tobytes()
+    return lowering
+
+
+BOTH = [(form, literal) for form in TARGETS for literal in (False, True)]
+SLICES = [  # shape, sizes, starts, steps
+    ((), (), (), ()),
+    ((7,), (3,), (2,), (2,)),
+    ((7,), (0,), (2,), (1,)),
+    ((9,), (4,), (8,), (-2,)),
+    ((4, 6), (4, 3), (0, 2), (1, 1)),
+    ((5, 3, 40), (2, 3, 40), (4, 0, 0), (-3, 1, 1)),
+    ((5, 3, 40), (5, 2, 13), (0, 0, 1), (1, 2, 3)),
+    ((3, 0), (2, 0), (0, 0), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("form, literal", BOTH)
+@pytest.mark.parametrize("shape, sizes, starts, steps", SLICES)
+def test_unslice_and_update_slice(form, literal, shape, sizes, starts, steps):
+    params = {"starts": starts, "steps": steps}
+    x, u = numbers(shape, "int32"), numbers(sizes, "int32", 1)
+    lowering = check("unslice", shape_ops.unslice, [u], {"shape": shape, **params}, form, literal)
+    assert len(lowering.items) <= 1
+    check("update_slice", shape_ops.update_slice, [x, u], params, form, literal)
+    check("update_slice", shape_ops.update_slice, [x.T.copy().T, u], params, form, literal)
+
+
+@pytest.mark.parametrize("form", TARGETS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_slices_of_dtypes(form, dtype):
+    x, u = numbers((6, 9), dtype), numbers((4, 8), dtype, 1)
+    params = {"starts": (3, 1), "steps": (-1, 1)}
+    check("unslice", shape_ops.unslice, [u.T[:4, :4].repeat(2, 1)], {"shape": (6, 9), **params}, form, False)
+    check("update_slice", shape_ops.update_slice, [x, u[::-1]], params, form, False, [None, u])
+    check("concatenate", shape_ops.concatenate, [x, numbers((2, 9), dtype, 2), x], {"axis": 0}, form, False)
+
+
+@pytest.mark.parametrize("form, literal", BOTH)
+def test_concatenate(form, literal):
+    x = numbers((4, 5, 6), "float32")
+    for axis, other in ((0, (3, 5, 6)), (1, (4, 0, 6)), (2, (4, 5, 70))):
+        y = numbers(other, "float32", 1)
+        check("concatenate", shape_ops.concatenate, [x, y, np.broadcast_to(x[:1], x.shape)], {"axis": axis}, form,
+              literal, [x, None, x])  # fmt: skip

@@ -75,6 +75,9 @@ CASES = {
     "long rows": (lambda x: x.sum(1), [abs(draw(2, 100000))]),
     "reduced apart": (lambda x: (x.sum((0, 2)), x.max((1, 3)), x.prod(2)), [draw(6, 5, 7, 9)]),
     "channels": (lambda x: normalised(x, (0, 2, 3)), [draw(8, 5, 9, 9)]),
+    "few channels": (lambda x: normalised(x, (0, 1, 2)), [draw(16, 16, 40, 8)]),
+    "few long rows": (lambda x: (normalised(x, -1), nn.softmax(x, -1)), [draw(1, 100000)]),
+    "gradients of few channels": (gradients(lambda x: normalised(x, (0, 1, 2))), [draw(16, 16, 40, 8)]),
     "softmax": (lambda x: nn.softmax(x, axis=-1), [draw(300, 70)]),
     "softmax of columns": (lambda x: nn.softmax(x, axis=0), [draw(70, 300)]),
     "softmax of all": (lambda x: nn.softmax(x.reshape(-1), axis=0), [draw(30, 70)]),
@@ -270,3 +273,11 @@ def test_texts_compile_as_cuda(literal, arch):
         launches += lowered(of_every_dtype, [x, x], "cuda", literal).items
     texts = {launch.kernel.source for launch in launches}
     assert nvrtc.compile(prelude("cuda", True) + "".join(texts), arch)
+
+
+@pytest.mark.parametrize("form", TARGETS)
+def test_passes_over_few_long_rows_are_launches_of_their_own(form):
+    name = "few long rows" if form == "loops" else "few channels"
+    f, arrays = CASES[name]
+    assert len(lowered(f, arrays, form, True).items) > 2
+    assert len(lowered(*CASES["softmax"], form, True).items) == 1

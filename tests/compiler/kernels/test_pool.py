@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from knet.compiler.kernels import pool as kernels
+from knet.compiler.kernels.kernel import Launch
 from knet.core import dtypes
 from knet.core.ops import pool as ops
 
-from .standin import ITEMS, LOOPS, run
+from .launching import TARGETS, lowered, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # bfloat16's comparisons with NaN
-TARGETS = {"loops": LOOPS, "items": ITEMS}
 
 
 def case(shape, window, stride=None, padding=0):
@@ -54,6 +53,10 @@ def inputs(shape, dtype, rng):
     return x.astype(dtype)
 
 
+def result(op, arrays, params, form, literal):
+    return run(lowered(lambda *a: op(*a, **params), arrays, form, literal), arrays, form)[0]
+
+
 def whole(shape, dtype, rng):
     return rng.integers(1, 9, shape).astype(dtype)
 
@@ -82,7 +85,7 @@ def test_maxima(dtype, geometry, form, literal):
     g, t = whole(y.shape, dtype, rng), whole(shape, dtype, rng)  # whole numbers: sums are exact in any order
     for name, arrays in (("max_pool", [x]), ("max_pool_grad", [g, x, y]), ("max_pool_gather", [t, x, y])):
         op = getattr(ops, name)
-        got = run(getattr(kernels, name), op, arrays, params, TARGETS[form], literal)
+        got = result(op, arrays, params, form, literal)
         assert got.dtype == dtype
         wide = np.float64 if dtype.itemsize < 8 else dtype  # NumPy does not find bfloat16's NaN
         np.testing.assert_array_equal(got.astype(wide), op.body(*arrays, **params).astype(wide), err_msg=name)
@@ -94,10 +97,10 @@ def test_maxima_that_are_nowhere():
     rng = np.random.default_rng(2)
     x = inputs(shape, np.dtype("float32"), rng)
     y = inputs(ops.max_pool.aval(x, **params).shape, np.dtype("float32"), rng)
-    for target in TARGETS.values():
+    for form in TARGETS:
         for name, first in (("max_pool_grad", y.shape), ("max_pool_gather", shape)):
             arrays, op = [whole(first, "float32", rng), x, y], getattr(ops, name)
-            got = run(getattr(kernels, name), op, arrays, params, target)
+            got = result(op, arrays, params, form, True)
             np.testing.assert_array_equal(got, op.body(*arrays, **params))
 
 
@@ -111,11 +114,13 @@ def test_means(dtype, geometry, form, literal, include):
     rtol = {2: 0.05, 4: 1e-5, 8: 1e-13}[dtype.itemsize]
     for name, array, p in (("avg_pool", x, params), ("avg_pool_grad", g, grad)):
         op = getattr(ops, name)
-        got = run(getattr(kernels, name), op, [array], p, TARGETS[form], literal)
+        got = result(op, [array], p, form, literal)
         expected = op.body(array.astype(np.float64), **p)
         np.testing.assert_allclose(got.astype(np.float64), expected, rtol=rtol, atol=rtol, err_msg=name)
 
 
 def test_means_of_integers_are_left_to_the_host():
     shape, params = CASES["lenet2"]
-    assert run(kernels.avg_pool, ops.avg_pool, [np.ones(shape, int)], {**params, "include_padding": True}) is None
+    params = {**params, "include_padding": True}
+    lowering = lowered(lambda x: ops.avg_pool(x, **params), [np.ones(shape, int)], "loops", True)
+    assert not any(isinstance(item, Launch) for item in lowering.items)

@@ -16,7 +16,9 @@ def keys(*shape):
 
 @pytest.mark.parametrize("form, literal", BOTH)
 @pytest.mark.parametrize("dtype", ["uint32", "uint64"])
-@pytest.mark.parametrize("lead, shape", [((), ()), ((), (7,)), ((), (4099,)), ((3,), (5, 3)), ((2, 2), (8,)), ((), (0,))])
+@pytest.mark.parametrize(
+    "lead, shape", [((), ()), ((), (7,)), ((), (4099,)), ((3,), (5, 3)), ((2, 2), (8,)), ((), (0,))]
+)
 def test_random_bits(form, literal, dtype, lead, shape):
     params = {"shape": shape, "dtype": np.dtype(dtype)}
     (y,), _ = run(GENERATORS["random_bits"], spec.random_bits, [keys(*lead)], params, TARGETS[form], literal)
