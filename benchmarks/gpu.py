@@ -8,6 +8,7 @@ Last LeNet learns MNIST. The report is ``benchmarks/results/DATE-cuda-DEVICE.md`
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import importlib.util
 import multiprocessing
@@ -105,10 +106,12 @@ def start_knet(peer: Peer, model: str, given: Problem, dtype: str, device: str) 
     import knet
 
     knet.set_backend(device)
-    runtimes = getattr(knet.default_device().backend, "runtimes", None)
 
     def memory() -> int | None:
-        return runtimes()[knet.default_device().index].memory_held() if runtimes else None
+        try:
+            return knet.memory.held()
+        except knet.errors.DeviceError:  # the CPU has no pool
+            return None
 
     return trainer(peer)(model, given, os.cpu_count(), peer.variant), memory
 
@@ -188,9 +191,7 @@ def learn_mnist(device: str, epochs: int, rows: int | None = None, real: bool = 
         params, state, value = step(params, state, batch_x, batch_y)
     float(value)
     seconds = time.perf_counter() - start
-    right = sum(
-        int(correct(params, images[i : i + 1000], digits[i : i + 1000])) for i in range(0, len(images), 1000)
-    )
+    right = sum(int(correct(params, images[i : i + 1000], digits[i : i + 1000])) for i in range(0, len(images), 1000))
     return seconds, right / len(images)
 
 
@@ -216,7 +217,8 @@ def run_tests(device: str, arguments: list[str]) -> tuple[bool, str]:
     required = ",".join(dict.fromkeys(("cpu", backend)))
     environment = os.environ | {"KNET_BACKEND": device, "KNET_REQUIRE": required}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, **pipes)
     lines = done.stdout.strip().splitlines()
     failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))][:30]
     return done.returncode == 0, "\n".join([*failed, lines[-1] if lines else "pytest printed nothing"])
@@ -249,20 +251,17 @@ def step_table(table: Table, peers: list[str], dtype: str) -> str:
     rows = [[f"step, {dtype}", "unit", *peers]]
     for model, results in table.items():
         label, unit, scale = MODELS[model][0]
-        ours = results.get("Knet")
-        row = [label, unit]
-        for peer in peers:
-
-            def told(m: Measured, peer: str = peer, ours: Any = ours, scale: float = scale, results: Any = results) -> str:
-                middle = statistics.median(m.seconds)
-                ratio = ""
-                if peer != "Knet" and isinstance(ours, Measured):
-                    ratio = f" ({statistics.median(ours.seconds) / middle:.2f})"
-                return figure(middle * scale) + ratio + ("" if agrees(m, results, dtype) else " WRONG")
-
-            row.append(cell(results[peer], told))
-        rows.append(row)
+        known = results.get("Knet"), results, dtype, scale
+        rows.append([label, unit, *(cell(results[p], functools.partial(_step, p, *known)) for p in peers)])
     return markdown(rows)
+
+
+def _step(peer: str, ours: Any, results: dict[str, Any], dtype: str, scale: float, measured: Measured) -> str:
+    middle = statistics.median(measured.seconds)
+    text = figure(middle * scale)
+    if peer != "Knet" and isinstance(ours, Measured):
+        text += f" ({statistics.median(ours.seconds) / middle:.2f})"
+    return text + ("" if agrees(measured, results, dtype) else " WRONG")
 
 
 def agrees(measured: Measured, results: dict[str, Any], dtype: str) -> bool:

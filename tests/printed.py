@@ -56,7 +56,7 @@ class Recorder:
 
 
 def eager_kernels(name: str, recorder: Recorder) -> None:
-    """Plan an operation for each of its cases, in each of its dtypes, with operands in row-major order and in another."""
+    """Plan an operation for each of its cases, in each of its dtypes, with operands in row-major order and not."""
     row = ROWS[name]
     for dtype, case in itertools.product(row.dtypes, row.cases):
         arrays = [np.asarray(x) for x in case.draw(dtype, "printed")]

@@ -3,9 +3,9 @@
 The directory is ``KNET_CACHE_DIR``, else ``knet`` in the platform's cache directory. Loading a program runs its code,
 so a directory that others may write into is not used.
 
-An entry is ``<key>/<digest><suffix>``. The key is a hash of everything that the program is made of; the digest is a hash
-of the program itself, so that a truncated or altered file is noticed and built again. A single rename publishes an
-entry: any number of processes may build the same one.
+An entry is ``<key>/<digest><suffix>``. The key is a hash of everything that the program is made of; the digest is a
+hash of the program itself, so that a truncated or altered file is noticed and built again. A single rename publishes
+an entry: any number of processes may build the same one.
 """
 
 from __future__ import annotations

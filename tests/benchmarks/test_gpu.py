@@ -29,7 +29,18 @@ TINY = ["--device", "cpu", "--peers", "Knet", "--turns", "2", "--seconds", "0.00
 
 
 def test_a_report_is_written(at_once, tmp_path, capsys):
-    options = [*TINY, "--models", "softmax", "--dtypes", "float32", "bfloat16", "--tests", "", "--output", str(tmp_path)]
+    options = [
+        *TINY,
+        "--models",
+        "softmax",
+        "--dtypes",
+        "float32",
+        "bfloat16",
+        "--tests",
+        "",
+        "--output",
+        str(tmp_path),
+    ]
     assert gpu.main(options) == 0
     (file,) = tmp_path.iterdir()
     text = file.read_text()

@@ -26,7 +26,8 @@ from .blas import Gemm
 DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_64F, _COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t
 _ALGORITHM = -1  # CUBLAS_GEMM_DEFAULT
-# Default mode, with sums of half types split over groups added in float32: CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION
+# The default, but for parts of sums of half types, which are added in float32, too:
+# CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION.
 _MATH_MODE = 16
 _STATUS = {
     1: "not initialized", 3: "no memory", 7: "an invalid value", 8: "an unsupported device", 11: "no access to memory",

@@ -77,7 +77,7 @@ class Function:
         self.pack = struct.Struct("=" + "Q" * len(kernel.itemsizes) + "".join(formats)).pack_into
 
     def fill(self, arguments: Arguments, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]) -> None:
-        """Write the arguments of a launch. ``pointers``: (memory, or None where none is known yet, offset in elements)."""
+        """Write the arguments of a launch; the memory of a pointer is None where it is set later."""
         addresses = [
             memory.ptr + offset * size if memory is not None else 0
             for (memory, offset), size in zip(pointers, self.itemsizes, strict=True)

@@ -103,8 +103,13 @@ def test_batches_in_every_order(sizes):
     assert called >= 16
 
 
-@pytest.mark.parametrize("lead_x, lead_w", [((2, 3), (2, 3)), ((2, 3), (1, 1)), ((2, 3), ()), ((), (2, 3)), ((1, 1), (2, 3)),
-                                            ((5,), ()), ((1,), (5,)), ((2, 1, 3), (2, 1, 3)), ((1, 1), (1, 1))])  # fmt: skip
+LEADS = [
+    ((2, 3), (2, 3)), ((2, 3), (1, 1)), ((2, 3), ()), ((), (2, 3)), ((1, 1), (2, 3)), ((5,), ()), ((1,), (5,)),
+    ((2, 1, 3), (2, 1, 3)), ((1, 1), (1, 1)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("lead_x, lead_w", LEADS)
 @pytest.mark.parametrize("sizes", SIZES)
 def test_batches_that_broadcast(sizes, lead_x, lead_w):
     m, n, k = sizes

@@ -48,7 +48,10 @@ def test_products_of_strided_arrays(order_x, order_w):
 @pytest.mark.parametrize("dtype, eps", [("float64", 1e-14), ("float32", 1e-5), ("float16", 4e-3), ("bfloat16", 3e-2)])
 def test_products_of_each_dtype(dtype, eps):
     rng = np.random.default_rng(0)
-    x, w = knp.asarray(rng.standard_normal((64, 512))).astype(dtype), knp.asarray(rng.standard_normal((512, 96))).astype(dtype)
+    x, w = (
+        knp.asarray(rng.standard_normal((64, 512))).astype(dtype),
+        knp.asarray(rng.standard_normal((512, 96))).astype(dtype),
+    )
     want = np.asarray(x).astype(np.float64) @ np.asarray(w).astype(np.float64)
     got = np.asarray(x @ w).astype(np.float64)
     assert np.abs(got - want).max() < eps * np.abs(want).max()

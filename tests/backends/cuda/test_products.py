@@ -170,7 +170,7 @@ def test_a_product(runtime, library):
     prepared(runtime).run()
     name, given = library.calls[-1]
     assert name == "cublasGemmEx"
-    handle, *sizes, one, a, kind_a, lda, b, kind_b, ldb, zero, c, kind_c, ldc, compute, algorithm = given
+    _, *sizes, one, a, kind_a, lda, b, kind_b, ldb, zero, c, kind_c, ldc, compute, algorithm = given
     assert sizes == [1, 0, 4, 2, 3] and (lda, ldb, ldc) == (3, 3, 4)
     assert (a, b, c) == (0x7F0000000004, 0x7F0000100008, 0x7F0000200000), "no pointer is cut"
     assert (kind_a, kind_b, kind_c, compute, algorithm) == (0, 0, 0, 68, -1)

@@ -102,7 +102,9 @@ def test_limits_are_set_and_lifted(cuda):
     runtime.set_memory_limit("1MiB")
     kept = runtime.allocate(1 << 19)
     assert (runtime.memory_used(), runtime.memory_held()) == (1 << 19, (1 << 19) + 512)
-    with pytest.raises(OutOfMemory, match=r"cuda:0: no room for 1048576 bytes: the limit is 1048576 bytes; 524288 are in"):
+    with pytest.raises(
+        OutOfMemory, match=r"cuda:0: no room for 1048576 bytes: the limit is 1048576 bytes; 524288 are in"
+    ):
         runtime.allocate(1 << 20)
     runtime.set_memory_limit(None)
     assert runtime.memory_limit() is None
@@ -173,7 +175,9 @@ def test_a_new_thread_makes_the_device_current_first(cuda):
     runtime = CudaRuntime(0)
     assert runtime.here() == runtime.queue
     seen = []
-    thread = threading.Thread(target=lambda: seen.append((runtime.here(), runtime.current().__enter__(), runtime.here())))
+    thread = threading.Thread(
+        target=lambda: seen.append((runtime.here(), runtime.current().__enter__(), runtime.here()))
+    )
     thread.start()
     thread.join()
     assert seen == [(0, runtime.queue, runtime.queue)]
@@ -205,7 +209,11 @@ def test_captured_launches_go_elsewhere_in_this_thread_alone(cuda, monkeypatch):
     "driver, count, text",
     [
         (0, None, r"no NVIDIA driver is installed.\n  fix: install the driver of the GPU, r580 or newer for CUDA 13"),
-        (12040, None, r"made for CUDA 12.4, and this CuPy for CUDA 13.\n  fix: install driver r580 .* \"knet\[cuda12\]\""),
+        (
+            12040,
+            None,
+            r"made for CUDA 12.4, and this CuPy for CUDA 13.\n  fix: install driver r580 .* \"knet\[cuda12\]\"",
+        ),
         (11080, None, r"made for CUDA 11.8, and this CuPy for CUDA 13.\n  fix: install driver r580 or newer\.$"),
         (13000, None, r"finds no device \(cudaErrorNoDevice.*\n  fix: .*CUDA_VISIBLE_DEVICES"),
         (13000, 0, r"finds no device.\n  fix: see what CUDA_VISIBLE_DEVICES says"),
