@@ -20,6 +20,13 @@ from .places import each, walk, without
 LONG = 128  # elements of a line that a group of a GPU shares out among its items
 LANES = 16  # elements that a CPU compares side by side
 
+_VECTORS = {  # of OpenCL: of a type, and of the truth values of comparisons
+    "float": ("float", "int"), "double": ("double", "long"),
+    "int8_t": ("char", "char"), "int16_t": ("short", "short"), "int32_t": ("int", "int"), "int64_t": ("long", "long"),
+    "uint8_t": ("uchar", "char"), "uint16_t": ("ushort", "short"), "uint32_t": ("uint", "int"),
+    "uint64_t": ("ulong", "long"),
+}  # fmt: skip
+
 
 def arg_extremum(lowering: Any, node: Node) -> bool:
     """Index of the first extremum of a line, or of its first NaN."""
@@ -28,7 +35,8 @@ def arg_extremum(lowering: Any, node: Node) -> bool:
         return False
     y, axis = lowering.result(node.results[0]), node.params["axis"]
     line = _Line(lowering.writer(node.op.name), x, y, axis, ">" if node.op.name == "argmax" else "<")
-    if lowering.target.loops and line.step == 1 and line.n >= 4 * LANES:
+    plain = x.dtype.name not in HALF and x.dtype != dtypes.bool_
+    if lowering.target.loops and plain and line.step == 1 and line.n >= 2 * LANES:
         _launch(lowering, line, _in_lanes(line), f"argument of {list(x.shape)} along {axis}")
     elif lowering.target.loops or line.n < LONG:
         _launch(lowering, line, _one_by_one(line), f"argument of {list(x.shape)} along {axis}")
@@ -86,36 +94,39 @@ def _one_by_one(line: _Line) -> str:
 
 
 def _in_lanes(line: _Line) -> str:
-    """The extremum in vectors, then the first element that is it."""
-    first = literal((segment.lowest if line.sign == ">" else segment.highest)(line.dtype), arithmetic(line.dtype))
-    nan = ("odd[k] |= v != v;", "nan |= odd[k];", "nan ? v != v : v == top") if line.floats else ("", "", "v == top")
-    return f"""{line.walk}        {line.kind} best[{LANES}], top;
-        int odd[{LANES}], nan = 0;
-        for (int k = 0; k < {LANES}; k++) {{
-            best[k] = {first};
-            odd[k] = 0;
+    """The extremum in vectors of OpenCL's, then the first vector that has it, and the place there."""
+    first = literal((segment.lowest if line.sign == ">" else segment.highest)(line.dtype), line.dtype)
+    vector, mask = _VECTORS[c_type(line.dtype)]
+    odd, nan, found = (
+        ("odd |= v != v;", "any(odd)", "nan ? v != v : v == top") if line.floats else ("", "0", "v == top")
+    )
+    load = f"const {vector}{LANES} v = vload{LANES}(0, {line.x} + from + i);"
+    return f"""{line.walk}        {vector}{LANES} best = {first};
+        {mask}{LANES} odd = 0;
+        const INDEX last = {line.length} - {LANES};
+        for (INDEX start = 0; start < {line.length}; start += {LANES}) {{
+            const INDEX i = MIN(start, last);
+            {load}
+            best = v {line.sign} best ? v : best;
+            {odd}
         }}
-        INDEX i = 0, place = 0;
-        for (; i <= {line.length} - {LANES}; i += {LANES})
-            for (int k = 0; k < {LANES}; k++) {{
-                const {line.kind} v = {line.at("(i + k)")};
-                best[k] = v {line.sign} best[k] ? v : best[k];
-                {nan[0]}
+        const int nan = {nan};
+        {line.kind} all[{LANES}], top;
+        vstore{LANES}(best, 0, all);
+        top = all[0];
+        for (int k = 1; k < {LANES}; k++) top = all[k] {line.sign} top ? all[k] : top;
+        INDEX place = -1;
+        for (INDEX start = 0; place < 0; start += {LANES}) {{
+            const INDEX i = MIN(start, last);
+            {load}
+            const {mask}{LANES} same = {found};
+            if (any(same)) {{
+                {mask} each[{LANES}];
+                int k = 0;
+                vstore{LANES}(same, 0, each);
+                while (!each[k]) k++;
+                place = i + k;
             }}
-        for (int k = 0; i < {line.length}; i++, k++) {{
-            const {line.kind} v = {line.at("i")};
-            best[k] = v {line.sign} best[k] ? v : best[k];
-            {nan[0]}
-        }}
-        top = best[0];
-        for (int k = 0; k < {LANES}; k++) {{
-            top = best[k] {line.sign} top ? best[k] : top;
-            {nan[1]}
-        }}
-        for (int found = 0; !found && place < {line.length};) {{
-            const {line.kind} v = {line.at("place")};
-            found = {nan[2]};
-            place += !found;
         }}
         {line.y}[to] = place;
 """

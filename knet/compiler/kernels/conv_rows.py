@@ -62,7 +62,8 @@ const GLOBAL {v.scalar} *p = x + k1 * $D1 * $P2;
     left = None if lowering.literal and g.depth % m == 0 else f"($O - m * {m})"
     start = f"const GLOBAL {v.scalar} *{'p' if copy.whole else 'x'} = copy + at,\n"
     start += f"*q = {qa} + (k * $TILES + m) * $STEPS * {m};\n"
-    body = f"""const INDEX first = (long)$UNITS * GROUP(0) / GROUPS(0), end = (long)$UNITS * (GROUP(0) + 1) / GROUPS(0);
+    body = f"""{v.declared}const INDEX first = (long)$UNITS * GROUP(0) / GROUPS(0);
+const INDEX end = (long)$UNITS * (GROUP(0) + 1) / GROUPS(0);
 for (INDEX u = first; u < end; u++) {{
 const INDEX i1 = u % $BANDS * $BAND, i0 = u / $BANDS % $P0, f = u / $BANDS / $P0, k = f % $G;
 const INDEX rows = $P1 - i1 < $BAND ? $P1 - i1 : $BAND, pixels = rows * $P2;

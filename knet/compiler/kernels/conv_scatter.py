@@ -77,7 +77,8 @@ const INDEX met = within < all ? within : all;
 for (INDEX j = 0; j < met; j++) d[j * $T2 + first] = {stored("t[k + j]", dtype)};
 for (INDEX j = met < 0 ? 0 : met; j < all; j++) d[j * $T2 + first] = 0;
 }}"""
-    body = f"""GLOBAL {v.scalar} *own = {work} + GROUP(0) * $SIZE, *products = own + $PRODUCTS, *planes = own + $PLANES;
+    body = f"""{v.declared}GLOBAL {v.scalar} *own = {work} + GROUP(0) * $SIZE;
+GLOBAL {v.scalar} *products = own + $PRODUCTS, *planes = own + $PLANES;
 for (INDEX u = (long)$UNITS * GROUP(0) / GROUPS(0); u < (long)$UNITS * (GROUP(0) + 1) / GROUPS(0); u++) {{
 const INDEX part = u % $PARTS, f = u / $PARTS, k = f % $G, first = part * $CHANNELS;
 const INDEX channels = $C - first < $CHANNELS ? $C - first : $CHANNELS;

@@ -13,6 +13,7 @@ there is one, and groups divide the output channels instead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def weight_sums(lowering: Any, name: str, g: Geometry, x: Ref, gradient: Ref, ou
     slabs = lowering.new(ShapedArray((chunks * slab,), arithmetic(dtype)))
     scratch = lowering.new(ShapedArray((chunks * splits * form.copy,), arithmetic(dtype)))
     sa, ca = w.array(slabs, write=True), w.array(scratch, write=True)
-    body = f"""const INDEX chunk = GROUP(0) / $SPLITS, part = GROUP(0) % $SPLITS;
+    body = f"""{v.declared}const INDEX chunk = GROUP(0) / $SPLITS, part = GROUP(0) % $SPLITS;
 const INDEX from = $ROWS * part / $SPLITS, to = $ROWS * (part + 1) / $SPLITS;
 GLOBAL {v.scalar} *slab = {sa} + chunk * $SLAB, *copy = {ca} + GROUP(0) * $COPY;
 for (INDEX i = 0; i < $G * $COLUMNS; i++) for (INDEX j = from * {tile}; j < to * {tile}; j++)
@@ -129,7 +130,7 @@ def _tile(m: int, n: int, v: Vectors, loop: str) -> str:
     """Text that loads the sums of tile ``acc``, adds to them, and stores them."""
     names = [(f"a{i}_{j}", (i * n + j) * v.lanes) for i in range(m) for j in range(n)]
     loads = ", ".join(f"{a} = {v.load(f'acc + {at}')}" for a, at in names)
-    stores = " ".join(f"vstore{v.lanes}({a}, 0, acc + {at});" for a, at in names)
+    stores = " ".join(f"*(GLOBAL knet_vector *)(acc + {at}) = {a};" for a, at in names)
     return f"{v.vector} {loads};\n{loop}{stores}\n"
 
 
@@ -143,16 +144,18 @@ const GLOBAL {v.scalar} *p{j} = copy + c * $DEEP + """
            f"(w{j} / $K2 / $K1 * $K2 + w{j} % $K2) * $COLUMN + w{j} / $K2 % $K1 * $D1 * $P2;\n")
         for j in range(n)
     )  # fmt: skip
-    lines = f"const {v.vector} " + ", ".join(f"g{i} = {v.load(f'y + {i} * $Q + p')}" for i in range(m)) + ";\n"
-    for j in range(n):
-        adds = " ".join(f"a{i}_{j} = fma(g{i}, b, a{i}_{j});" for i in range(m))
-        lines += f"{{ const {v.vector} b = {v.load(f'p{j} + p')}; {adds} }}\n"
     mask = "int" if v.scalar == "float" else "long"
-    ragged, kind = lines, f"{mask}{v.lanes}"
-    for name in (f"vload{v.lanes}(0, ",):
-        parts = ragged.split(name)
-        ragged = parts[0] + "".join(f"KEEP({name}{_closed(part)}" for part in parts[1:])
-    ragged = ragged.replace("KEEP(", f"as_{v.vector}(keep & as_{kind}(")
+    kind = f"{mask}{v.lanes}"
+
+    def added(load: Callable[[str], str]) -> str:
+        text = f"const {v.vector} " + ", ".join(f"g{i} = {load(f'y + {i} * $Q + p')}" for i in range(m)) + ";\n"
+        for j in range(n):
+            adds = " ".join(f"a{i}_{j} = fma(g{i}, b, a{i}_{j});" for i in range(m))
+            text += f"{{ const {v.vector} b = {load(f'p{j} + p')}; {adds} }}\n"
+        return text
+
+    # The last vector ends where the pixels end; lanes that it has in common with the one before are cleared in both.
+    lines, ragged = added(v.load), added(lambda text: f"as_{v.vector}(keep & as_{kind}({v.load(text)}))")
     order = ", ".join(map(str, range(v.lanes)))
     tail = f"""if (p < pixels) {{
 const {kind} keep = ({kind})({order}) >= ({kind})({v.lanes} - ({mask})(pixels - p));
@@ -178,12 +181,6 @@ GLOBAL {v.scalar} *acc = slab + ((k * $COLUMNS + c * $TAPS + t) * $ROWS + r) * {
     column = copy.column(g)
     values = {"TAPS": tap_tiles, "BAND": copy.band, "COLUMN": column, "DEEP": copy.size(g) // g.channels}
     return Form(m, g.channels * tap_tiles, n, size, image, place, v.lanes, values)
-
-
-def _closed(text: str) -> str:
-    """What follows ``KEEP(vload(0, ``, with the parentheses that it opened closed behind the load."""
-    at = text.index(")")
-    return text[: at + 1] + "))" + text[at + 1 :]
 
 
 def _broadcast(g: Geometry, _: Copy, v: Vectors, dtype: Any, ga: str, literal: bool) -> Form:

@@ -131,6 +131,8 @@ def _meet(a: Ref, b: Ref) -> bool:
     """Whether two references may be to the same elements."""
     if a.buffer.memory is not b.buffer.memory and not (_moves(a.buffer) and _moves(b.buffer)):
         return False
+    if a.buffer.kind == "status":  # notes are made one after the other in any case
+        return False
     if a.buffer is not b.buffer:
         return True
     (low, high), (start, stop) = _extent(a), _extent(b)

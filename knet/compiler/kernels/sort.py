@@ -16,6 +16,7 @@ from ..scalar import C_TYPES, HALF, loaded
 from .kernel import Writer
 from .places import each, walk, without
 
+FEW = 64  # places that a CPU finds by insertion, where lines are longer
 RUN = 16  # elements that a CPU sorts by insertion
 ITEMS_RUN = 2048  # most elements that a group of a GPU sorts in local memory
 
@@ -40,7 +41,10 @@ def _sorted(lowering: Any, node: Node, axis: int, down: bool) -> bool:
     if not y.size:
         return True
     lines = _Lines(lowering, x, y, axis, down)
-    (_by_merging if lowering.target.loops else _in_runs)(lines)
+    if lowering.target.loops:
+        (_by_insertion if lines.kept <= FEW and 8 * lines.kept <= lines.n else _by_merging)(lines)
+    else:
+        _in_runs(lines)
     return True
 
 
@@ -147,6 +151,38 @@ def _by_merging(lines: _Lines) -> None:
             {y}[{_at(w, "to", lines.y.strides[axis], "i")}] = {places}[old + i];
 """
     work = lines.x.size * (8 + 4 * max(0, (lines.n // RUN).bit_length()))
+    text, groups = each(w, lines.count, body, work)
+    lines.lowering.launch(w.launch(text, groups, text=lines.text, work=work))
+
+
+def _by_insertion(lines: _Lines) -> None:
+    """The first few in order so far; most elements come behind all of them."""
+    w = lines.lowering.writer("sort_few")
+    a, y = w.array(lines.x), w.array(lines.y, write=True)
+    size, axis = lines.count * lines.kept, lines.axis
+    best = w.array(lines.lowering.new(ShapedArray((size,), dtypes.uint64 if lines.wide else dtypes.uint32)), write=True)
+    n, kept = w.number(lines.n), w.number(lines.kept)
+
+    def place(i: str) -> str:
+        return f"{y}[{_at(w, 'to', lines.y.strides[axis], i)}]"
+
+    body = f"""{lines.walk(w, "u", "        ")}        const INDEX own = u * {kept};
+        INDEX have = 0;
+        for (INDEX i = 0; i < {n}; i++) {{
+{lines.key(f"{a}[{_at(w, 'from', lines.x.strides[axis], 'i')}]", "            ")}\
+            if (have < {kept} || key < {best}[own + {kept} - 1]) {{
+                INDEX j = have < {kept} ? have : {kept} - 1;
+                for (; j > 0 && {best}[own + j - 1] > key; j--) {{
+                    {best}[own + j] = {best}[own + j - 1];
+                    {place("j")} = {place("(j - 1)")};
+                }}
+                {best}[own + j] = key;
+                {place("j")} = i;
+                have += have < {kept};
+            }}
+        }}
+"""
+    work = lines.x.size * 4
     text, groups = each(w, lines.count, body, work)
     lines.lowering.launch(w.launch(text, groups, text=lines.text, work=work))
 

@@ -30,7 +30,7 @@ def check(op, arrays, params, form, literal, bases=None):
 @pytest.mark.parametrize("form, literal", BOTH)
 @pytest.mark.parametrize("op", [*PLACES, *SUMS], ids=lambda op: op.name)
 def test_shapes_and_axes(form, literal, op):
-    for shape in ((1,), (7,), (1031,), (3, 5, 7), (2, 300), (257, 3), (0, 4)):
+    for shape in ((1,), (1031,), (3, 5, 7), (257, 3), (0, 4)):
         for axis in range(len(shape)):
             if shape[axis] or op in SUMS:
                 check(op, [numbers(shape, "int32")], {"axis": axis}, form, literal)
@@ -50,7 +50,7 @@ def test_dtypes(form, dtype, op):
 @pytest.mark.parametrize("form, literal", BOTH)
 @pytest.mark.parametrize("op", PLACES, ids=lambda op: op.name)
 def test_nan_is_the_extremum(form, literal, op):
-    for n in (5, 700):
+    for n in (5, 35, 700):
         x = np.random.default_rng(n).standard_normal((6, n)).astype("float32")
         x[0, 3], x[1, [2, 4]], x[2, 0], x[3, -1] = np.nan, np.nan, np.nan, np.nan
         x[4] = -np.inf
@@ -58,15 +58,15 @@ def test_nan_is_the_extremum(form, literal, op):
         check(op, [x], {"axis": 1}, form, literal)
 
 
-@pytest.mark.parametrize("form, literal", BOTH)
+@pytest.mark.parametrize("form", TARGETS)
 @pytest.mark.parametrize("op", [*PLACES, *SUMS], ids=lambda op: op.name)
-def test_views(form, literal, op):
+def test_views(form, op):
     base = numbers((6, 140, 4), "float32")
     if op is reduce.cumulative_prod:
         base = np.where(base < 0, -1, 1).astype("float32")
     for view in (base.transpose(2, 0, 1), base[::-1, ::2], np.broadcast_to(base[:, :1], base.shape), base[:, ::-1, 1]):
         for axis in range(view.ndim):
-            check(op, [view], {"axis": axis}, form, literal, [base])
+            check(op, [view], {"axis": axis}, form, False, [base])
 
 
 def test_sums_of_floats_in_a_loop_are_the_bodys():

@@ -69,7 +69,13 @@ MAXIMA = [("float32", geometry, *form) for geometry in CASES for form in FORMS] 
     for geometry in OTHERS
     for form in TARGETS
 ]
-MEANS = [("float32", geometry, *form, include) for geometry in CASES for form in FORMS for include in (True, False)] + [
+MEANS = [
+    ("float32", geometry, *form, include)
+    for geometry, (_, params) in CASES.items()
+    for form in FORMS
+    for include in (True, False)
+    if include or any(map(any, params["padding"]))
+] + [
     (dtype, geometry, form, True, False)
     for dtype in ("float64", "float16", "bfloat16")
     for geometry in OTHERS
