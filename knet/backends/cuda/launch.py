@@ -124,10 +124,11 @@ def converted(number: Any, kind: Any) -> Any:
 class Prepared:
     """A launch whose arguments are written; ``run`` queues it.
 
-    The memory of its pointers is held until another takes its place.
+    It has addresses and holds no memory: an argument of a program is the caller's, and only who holds it alone may have
+    it overwritten. Memory that is given up after ``run`` is handed out again to what is queued behind it.
     """
 
-    __slots__ = ("_arguments", "_function", "_groups", "_memory", "_runtime")
+    __slots__ = ("_arguments", "_function", "_groups", "_runtime")
 
     def __init__(
         self, runtime: Any, function: Function, groups: Extent, pointers: Sequence[Any], numbers: Sequence[Any]
@@ -135,14 +136,12 @@ class Prepared:
         self._runtime = runtime
         self._function = function
         self._groups = groups
-        self._memory = [memory for memory, _ in pointers]
         self._arguments = Arguments(len(function.itemsizes) + len(function.kinds))
         function.fill(self._arguments, pointers, numbers)
 
     def set(self, i: int, memory: Any, offset: int) -> None:
         """Let pointer i point to another piece of memory, ``offset`` in elements."""
         self._arguments.slots[i] = memory.ptr + offset * self._function.itemsizes[i]
-        self._memory[i] = memory
 
     def run(self) -> None:
         """Queue the kernel."""

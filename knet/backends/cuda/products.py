@@ -128,15 +128,14 @@ class GemmFunction:
 
 
 class PreparedGemm:
-    """A product whose arrays are known; ``run`` queues it, in the precision that is in force then."""
+    """A product whose arrays are known; ``run`` queues it, in the precision in force then. It holds no memory."""
 
-    __slots__ = ("_addresses", "_call", "_function", "_memory", "_runtime")
+    __slots__ = ("_addresses", "_call", "_function", "_runtime")
 
     def __init__(self, runtime: Any, function: GemmFunction, pointers: Sequence[tuple[Any, int]], call: Gemm) -> None:
         self._runtime = runtime
         self._function = function
         self._call = call
-        self._memory: list[Any] = [None] * len(pointers)
         self._addresses = [0] * len(pointers)
         for i, (memory, offset) in enumerate(pointers):
             if memory is not None:
@@ -145,7 +144,6 @@ class PreparedGemm:
     def set(self, i: int, memory: Any, offset: int) -> None:
         """Let pointer i point to another piece of memory, ``offset`` in elements."""
         self._addresses[i] = memory.ptr + offset * self._function.itemsize
-        self._memory[i] = memory
 
     def run(self) -> None:
         """Queue the product."""

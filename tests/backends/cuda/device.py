@@ -99,6 +99,14 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Cuda:
             cuda.streams += 1
             self.ptr = 100 * (cuda.current + 1) + cuda.streams
 
+        def begin_capture(self) -> None:
+            self.before, cuda.launches = cuda.launches, []
+
+        def end_capture(self) -> Any:
+            recorded, cuda.launches = cuda.launches, self.before
+            assert all(stream == self.ptr for stream, _ in recorded), "what is captured goes into this stream"
+            return SimpleNamespace(launch=lambda stream: cuda.launches.append((stream.ptr, recorded)))
+
     class Event:
         def __init__(self, disable_timing: bool) -> None:
             self.at = 0
@@ -147,6 +155,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Cuda:
     monkeypatch.setattr(cupy.cuda.function, "Module", Module)
     monkeypatch.setattr(cupy, "get_default_memory_pool", Pool)
     monkeypatch.setattr(runtime.driver, "moduleGetFunction", get_function)
+    monkeypatch.setattr(runtime.driver, "launchKernel", lambda handle, *rest: cuda.launches.append((rest[7], handle)))
     monkeypatch.setattr(nvrtc, "cubin", lambda source, architecture, name: f"{architecture}:{source}".encode())
     return cuda
 

@@ -11,11 +11,17 @@ import pytest
 pytest.importorskip("cupy", reason='the CUDA backend needs CuPy: pip install "knet[cuda13]"')
 sys.path.insert(0, str(Path(__file__).parent))
 
+import device
 import fakes
 from fakes import Memory
 
 import knet
-from knet.backends.cuda import graph
+import knet.numpy as knp
+from knet.backends.cuda import graph, products
+from knet.backends.cuda.runtime import CudaRuntime
+from knet.compiler.device.buffer import DeviceBuffer, dense_layout
+from knet.compiler.passes import optimize
+from knet.core.array import DeviceArray
 
 
 @pytest.fixture
@@ -147,3 +153,23 @@ def test_graphs_can_be_forbidden(monkeypatch):
     assert graph.allowed()
     monkeypatch.setenv("KNET_CUDA_GRAPHS", "0")
     assert not graph.allowed()
+
+
+def test_a_program_from_beginning_to_end(monkeypatch):
+    """The real runtime and a real program, over a pretended device."""
+    cuda = device.pretend(monkeypatch)
+    monkeypatch.setattr(products, "available", lambda: False)
+    runtime = CudaRuntime(0)
+    x = knp.ones((300, 40))
+    traced = knet.jit(lambda x: knp.tanh(x).sum(axis=0) @ x.T).lower(x).traced
+    program = graph.CudaProgram(optimize(traced), "device", runtime, ())
+    assert program.captured is not None and not program.on_host
+    layout = dense_layout((300, 40), knp.float32)
+    argument = DeviceArray(DeviceBuffer(runtime, runtime.allocate(4 * 300 * 40), layout), "device")
+    for _ in range(9):
+        (result,) = program([argument])
+        assert result.shape == (300,)
+    stream, recorded = cuda.launches[-1]
+    assert stream == runtime.queue and len(recorded) == len(program.kernels)
+    assert runtime.replayed >= 3, "results of calls alternate between few places"
+    assert runtime.launched == len(recorded) * (9 - runtime.replayed), "and every call was queued once"
