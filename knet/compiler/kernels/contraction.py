@@ -52,6 +52,11 @@ class Arithmetic(NamedTuple):
         """C type of sums."""
         return c_type(self.sums)
 
+    @property
+    def stored(self) -> str:
+        """C type of elements in memory."""
+        return c_type(self.dtype)
+
     def load(self, text: str) -> str:
         """An element in memory, as a term of sums."""
         return text if self.native else f"({self.type}){loaded(text, self.dtype)}"
@@ -74,7 +79,7 @@ class Arithmetic(NamedTuple):
         """A sum as what is written to memory."""
         if self.dtype.name in HALF:
             return stored(total, self.dtype)
-        return total if self.native else f"({c_type(self.dtype)}){total}"
+        return total if self.native else f"({self.stored}){total}"
 
 
 class Axis(NamedTuple):
@@ -196,11 +201,6 @@ def at(*terms: tuple[str, str]) -> str:
     """C text of a sum of indices times strides."""
     texts = [index if step == "1" else f"({index}) * {step}" for index, step in terms if "0" not in (index, step)]
     return " + ".join(texts) or "0"
-
-
-def least(x: str, y: str) -> str:
-    """C text of the smaller one."""
-    return f"({x} < {y} ? {x} : {y})"
 
 
 def batch_places(w: Writer, batch: list[Axis], item: str) -> tuple[str, str, str]:

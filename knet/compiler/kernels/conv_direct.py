@@ -83,7 +83,7 @@ def direct(lowering: Any, name: str, g: Geometry, operands: Sequence[Ref], out: 
         result = stored("sum", dtype)
     body = f"{kind} sum = 0;\n{_added(_BODIES[name], add)}{target}[e] = {result};\n"
     body = body.replace("XA", x).replace("YA", y).replace("GLOBAL X ", f"GLOBAL {c_type(dtype)} ")
-    text, groups = each(w, out.size, filled(w, body, numbers(g)))
+    text, groups = each(w, out.size, filled(w, body, numbers(g)), g.work)
     lowering.launch(w.launch(text, groups, text=f"{name} of {g.window}", work=g.work))
 
 

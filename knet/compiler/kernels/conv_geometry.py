@@ -10,6 +10,7 @@ from typing import Any
 
 from ...core.ops.conv import output_sizes
 from .kernel import Writer
+from .places import groups_of
 
 Sizes = tuple[int, int, int]
 
@@ -137,13 +138,13 @@ def filled(w: Writer, text: str, values: dict[str, int]) -> str:
     return _TOKEN.sub(number, text)
 
 
-def each(w: Writer, total: int, body: str) -> tuple[str, tuple[int, int, int]]:
+def each(w: Writer, total: int, body: str, work: float) -> tuple[str, tuple[int, int, int]]:
     """Text that does the body for every INDEX e < total, and the number of groups for it: a group of a CPU has a run
-    of them, an item of a GPU one.
+    of them, an item of a GPU one. ``work``: simple operations, all in all.
     """
     count, items = w.number(total), w.target.items
     if w.target.loops:
-        groups = min(total, 4 * w.target.units)
+        groups = groups_of(total, work, w) if total else 0
         share = f"(long){count} * GROUP(0) / GROUPS(0)", f"(long){count} * (GROUP(0) + 1) / GROUPS(0)"
         return f"for (INDEX e = {share[0]}; e < {share[1]}; e++) {{\n{body}}}\n", (groups, 1, 1)
     text = f"const INDEX e = (INDEX)GROUP(0) * {items} + ITEM(0);\nif (e < {count}) {{\n{body}}}\n"

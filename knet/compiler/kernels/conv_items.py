@@ -188,5 +188,5 @@ def _add_parts(lowering: Any, name: str, split: Ref, out: Ref) -> None:
 for (INDEX i = 0; i < $PARTS; i++) sum += {source}[i * $TOTAL + e];
 {target}[e] = {_finished("sum", out.dtype)};
 """
-    text, groups = each(w, out.size, filled(w, body, {"PARTS": split.shape[0], "TOTAL": out.size}))
+    text, groups = each(w, out.size, filled(w, body, {"PARTS": split.shape[0], "TOTAL": out.size}), float(split.size))
     lowering.launch(w.launch(text, groups, text="parts added", work=float(split.size)))

@@ -15,6 +15,7 @@ from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded
 from .conv_geometry import Geometry, filled, numbers
 from .conv_tiles import ROLLED, choose_tile, copy_of, copying, step, store, sums, tiled_weights, vectors
+from .places import groups_of
 
 
 def correlate(lowering: Any, name: str, g: Geometry, x: Ref, weights: Ref, out: Ref, turned: bool) -> None:
@@ -38,9 +39,9 @@ def correlate(lowering: Any, name: str, g: Geometry, x: Ref, weights: Ref, out: 
         and g.out[0] == 1 and pixels >= span and dtype == arithmetic(dtype)
     )  # fmt: skip
     units = planes * copy.bands
-    groups = min(units, 4 * target.units)
     size = -(-(copy.size(g) + span) // 16) * 16
     w = lowering.writer(name)
+    groups = groups_of(units, g.work / v.lanes, w)
     xa, qa, ya = w.array(x), w.array(packed), w.array(out, write=True)
     if plain:
         scratch, fill = f"const GLOBAL {v.scalar} *copy = s;", ""

@@ -15,6 +15,7 @@ from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded, stored
 from .conv_geometry import Geometry, filled, numbers
 from .conv_tiles import ROLLED, choose_tile, step, store, sums, tiled_weights, vectors
+from .places import groups_of
 
 ADD_COST = 12  # multiply-adds in the time of adding a product, of which a share of the lanes is used, to a plane
 
@@ -45,7 +46,6 @@ def scatter(lowering: Any, name: str, g: Geometry, gradient: Ref, weights: Ref, 
     size = [g.depth * g.pixels + span if copies else 0, m * g.pixels + span, channels * plane]
     size = [-(-s // 16) * 16 for s in size]
     units = images * parts
-    groups = min(units, 4 * target.units)
     values = numbers(g) | {
         "UNITS": units, "PARTS": parts, "CHANNELS": channels, "TILES": -(-channels * g.taps // m), "DEEP": deep,
         "HIGH": high, "ROW": row, "REMAINDER": remainder, "PLANE": plane, "SIZE": sum(size), "PRODUCTS": size[0],
@@ -57,6 +57,7 @@ def scatter(lowering: Any, name: str, g: Geometry, gradient: Ref, weights: Ref, 
         place = f"k % $PARTS * $CHANNELS * $W + o >= $C * $W ? 0 : {place}"
     packed = tiled_weights(lowering, name, weights, (g.groups * parts, channels * g.taps, g.depth, m), place, values)
     w = lowering.writer(name)
+    groups = groups_of(units, g.work / v.lanes, w)
     ga, qa, ya = w.array(gradient), w.array(packed), w.array(out, write=True)
     work = w.array(lowering.new(ShapedArray((groups * sum(size),), arithmetic(dtype))), write=True)
     begin = f"const GLOBAL X *s = {ga} + f * $O * $Q;\n"

@@ -232,6 +232,6 @@ const INDEX o = t * {m} + i;
 }}
 """
     body = filled(w, body, values | {"STEPS": steps, "TILES": tiles, "ROWS": rows})
-    text, count = each(w, groups * tiles * steps, body)
+    text, count = each(w, groups * tiles * steps, body, float(packed.size))
     lowering.launch(w.launch(text, count, text="weights in tiles", work=float(packed.size)))
     return packed

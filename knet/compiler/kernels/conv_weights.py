@@ -103,7 +103,7 @@ const GLOBAL {c_type(slabs.dtype)} *s = {source} + (tile * {form.m} + o - first)
 for (INDEX i = 0; i < $CHUNKS; i++) for (INDEX l = 0; l < {form.lanes}; l++) sum += s[i * $SLAB + l];
 {target}[e] = {stored("sum", dtype)};
 """
-    text, groups = each(w, out.size, filled(w, body, values))
+    text, groups = each(w, out.size, filled(w, body, values), float(slabs.size))
     lowering.launch(w.launch(text, groups, text="slabs added", work=float(slabs.size)))
 
 

@@ -65,8 +65,8 @@ def gemm_dots(lowering: Any, p: Contraction) -> None:
         text += f"        {{ const {vector} f = vload{lanes}(0, u + k + {at((str(i), xm))});"
         text += "".join(" " + p.arithmetic.mac(f"s{i}_{j}", "f", f"v{j}") for j in range(columns)) + " }\n"
     text += f"    }}\n    {kind} dots[{rows * columns}];\n"
-    for place, (i, j) in enumerate(tile):
-        text += f"    {{ {_added(f's{i}_{j}', kind, lanes, f'dots[{place}]')} }}\n"
+    for order, (i, j) in enumerate(tile):
+        text += f"    {{ {_added(f's{i}_{j}', kind, lanes, f'dots[{order}]')} }}\n"
     mac = p.arithmetic.mac(f"dots[r * {columns} + c]", f"u[k + {at(('r', xm))}]", f"v[k + {at(('c', wn))}]")
     each = f"for (int r = 0; r < {rows}; ++r) for (int c = 0; c < {columns}; ++c)"
     text += f"    for (; k < k_1; ++k)\n        {each} {mac}\n"

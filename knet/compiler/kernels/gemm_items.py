@@ -1,7 +1,7 @@
 """Matrix products on GPUs: tiles of x and w in local memory, from which each item sums a few rows times columns.
 
-The items of a group lie in a square of S x S; item (i, j) has the rows i, i + S, ... and the columns j, j + S, ... of the
-tile, so that neighbours read and store neighbouring columns. Elements beyond the edges are loaded as zeros.
+The items of a group lie in a square of S x S; item (i, j) has the rows i, i + S, ... and the columns j, j + S, ... of
+the tile, so that neighbours read and store neighbouring columns. Elements beyond the edges are loaded as zeros.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _ceil(x: int, y: int) -> int:
 
 
 def _tile(p: Contraction, units: int) -> Tile:
-    """The largest tile that leaves some groups for each unit and few of its elements beyond the edges; else a small one."""
+    """The largest tile that leaves some groups for each unit and few elements beyond the edges; else a small one."""
 
     def cost(tile: Tile) -> float:
         groups = _ceil(p.m, SIDE * tile.rows) * _ceil(p.n, SIDE * tile.columns) * p.count
@@ -88,7 +88,8 @@ class _Tiles:
         item = "0" if p.count == 1 else "item"
         places = batch_places(w, p.batch, item) if p.batch else ("0", "0", "0")
         text = (
-            f"    LOCAL {kind} tile_x[{DEEP * (self.height + 1)}];\n    LOCAL {kind} tile_w[{DEEP * (self.width + 1)}];\n"
+            f"    LOCAL {kind} tile_x[{DEEP * (self.height + 1)}];\n"
+            f"    LOCAL {kind} tile_w[{DEEP * (self.width + 1)}];\n"
             f"    const int row = ITEM(0) / {SIDE}, column = ITEM(0) % {SIDE};\n"
             f"    const INDEX m = (INDEX)(GROUP(0) / {many}) * {self.height};\n"
             f"    const INDEX j = (INDEX)(GROUP(0) % {many}) * {self.width};\n"
@@ -103,7 +104,10 @@ class _Tiles:
                 text += f"    const INDEX item = layer / {split};\n"
             if self.parts > 1:
                 steps = w.number(self.steps)
-                text += f"    const INDEX part = layer % {split}, k_0 = part * {steps}, k_1 = MIN({self.k}, k_0 + {steps});\n"
+                text += (
+                    f"    const INDEX part = layer % {split}, k_0 = part * {steps};\n"
+                    f"    const INDEX k_1 = MIN({self.k}, k_0 + {steps});\n"
+                )
             else:
                 text += f"    const INDEX k_0 = 0, k_1 = {self.k};\n"
             text += f"{inner}    }}\n"

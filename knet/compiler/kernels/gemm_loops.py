@@ -15,11 +15,11 @@ from ...core import ShapedArray
 from ..layout import Ref
 from .contraction import Contraction, at, batch_places, number
 from .gemm_dots import gemm_dots
+from .gemm_panels import VECTOR, pack_panel, packed
 from .gemm_plan import Plan, ceil, dots, plan
 from .kernel import Writer
 from .partial_sums import sum_parts
 
-_VECTOR = {"float": "float", "double": "double", "uint32_t": "uint", "uint64_t": "ulong"}
 _HEX = "0123456789abcdef"
 
 
@@ -30,90 +30,11 @@ def gemm(lowering: Any, p: Contraction) -> None:
         return
     how = plan(p, lowering.target, lowering.literal)
     parts = max(1, ceil(p.k, how.steps))
-    panels = _packed(lowering, p, how) if how.source == "packed" else None
+    panels = packed(lowering, p, how) if how.source == "packed" else None
     sums = lowering.new(ShapedArray((parts, p.count * p.m * p.n), p.arithmetic.sums)) if parts > 1 else None
     _Tiles(lowering, p, how, panels, sums, parts).launch()
     if sums is not None:
         sum_parts(lowering, p, sums, parts)
-
-
-def _packed(lowering: Any, p: Contraction, how: Plan) -> Ref:
-    """Panels of w in the order [matrix, panel, k, column], converted and filled up with zeros."""
-    count = 1 if all(axis.w == 0 for axis in p.batch) else p.count
-    panels = ceil(p.n, how.width)
-    packed = lowering.new(ShapedArray((count, panels, p.k, how.width), p.arithmetic.sums))
-    w = lowering.writer("pack")
-    to, source = w.array(packed, write=True), w.array(p.w)
-    steps, columns, many = w.number(p.k), w.number(p.n), w.number(panels)
-    wk, wn = number(w, p.wk), number(w, p.wn)
-    _, base, _ = batch_places(w, p.batch, "GROUP(1)") if count > 1 else ("0", "0", "0")
-    body = (
-        f"    const INDEX j = (INDEX)GROUP(0) * {how.width}, cols = MIN({how.width}, {columns} - j);\n"
-        f"    const GLOBAL {w_type(p)} *from = {source} + {base} + {at(('j', wn))};\n"
-        f"    GLOBAL {p.arithmetic.type} *pack = {to} + ((INDEX)GROUP(1) * {many} + GROUP(0)) * {steps} * {how.width};\n"
-        + _pack_panel(p, how, "from", "pack", steps, wk, wn)
-    )
-    groups = (panels, count, 1)
-    lowering.launch(w.launch(body, groups, items=(1, 1, 1), text=f"panels of {p.text}", work=float(packed.size)))
-    return packed
-
-
-def w_type(p: Contraction) -> str:
-    """C type of w's elements in memory."""
-    from ..scalar import c_type
-
-    return c_type(p.arithmetic.dtype)
-
-
-def _pack_panel(p: Contraction, how: Plan, source: str, to: str, steps: str, wk: str, wn: str) -> str:
-    """Statements that copy a panel of ``cols`` columns, filled up with zeros."""
-    width = how.width
-    element = p.arithmetic.load(f"{source}[{at(('k', wk), ('c', wn))}]")
-    each_k = f"for (INDEX k = 0; k < {steps}; ++k)"
-    put = f"{to}[k * {width} + c] = {element};"
-    if wn == "1" or p.n == 1:
-        text = (
-            f"    if (cols == {width})\n        {each_k} for (INDEX c = 0; c < {width}; ++c) {put}\n"
-            f"    else {each_k} for (INDEX c = 0; c < cols; ++c) {put}\n"
-        )
-    elif wk == "1" and p.arithmetic.native:
-        text = _transposed(p, how, source, to, steps, wn, put)
-    else:
-        text = f"    for (INDEX c = 0; c < cols; ++c) {each_k} {put}\n"
-    return text + f"    for (INDEX c = cols; c < {width}; ++c) {each_k} {to}[k * {width} + c] = 0;\n"
-
-
-def _transposed(p: Contraction, how: Plan, source: str, to: str, steps: str, wn: str, put: str) -> str:
-    """Statements that copy a panel whose columns lie contiguous: squares of vectors are transposed in registers.
-
-    Each stage rotates the bits of (row, lane) by one: rows i and i + half become rows 2i and 2i + 1, interleaved.
-    """
-    lanes, half = how.lanes, how.lanes // 2
-    kind = f"{_VECTOR[p.arithmetic.type]}{lanes}"
-    text = (
-        f"    for (INDEX c_1_ = 0; c_1_ < cols; c_1_ += {lanes}) {{\n    INDEX k_1_ = 0;\n"
-        f"    if (c_1_ + {lanes} <= cols)\n        for (; k_1_ + {lanes} <= {steps}; k_1_ += {lanes}) {{\n"
-        f"            const GLOBAL {p.arithmetic.type} *e = {source} + {at(('c_1_', wn))} + k_1_;\n"
-    )
-    names = [f"e0_{i}" for i in range(lanes)]
-    for i, name in enumerate(names):
-        text += f"            const {kind} {name} = vload{lanes}(0, e + {at((str(i), wn))});\n"
-    stage = 1
-    while 1 << stage <= lanes:
-        new = [f"e{stage}_{i}" for i in range(lanes)]
-        text += f"            {kind} {', '.join(new)};\n"
-        for i in range(half):
-            x, y = names[i], names[i + half]
-            for part, z in (("lo", new[2 * i]), ("hi", new[2 * i + 1])):
-                text += f"            {z}.even = {x}.{part}; {z}.odd = {y}.{part};\n"
-        names = new
-        stage += 1
-    for i, name in enumerate(names):
-        text += f"            vstore{lanes}({name}, 0, {to} + (k_1_ + {i}) * {how.width} + c_1_);\n"
-    return text + (
-        "        }\n"
-        f"    for (INDEX c = c_1_; c < MIN(cols, c_1_ + {lanes}); ++c) for (INDEX k = k_1_; k < {steps}; ++k) {put}\n    }}\n"
-    )
 
 
 class _Tiles:
@@ -130,7 +51,7 @@ class _Tiles:
         self.panels = panels
         self.one = self.literal and p.n <= how.width  # the only panel
         self.type = p.arithmetic.type
-        self.vector = f"{_VECTOR[self.type]}{how.lanes}"
+        self.vector = f"{VECTOR[self.type]}{how.lanes}"
         self.xm, self.xk = number(w, p.xm), number(w, p.xk)
         self.wk, self.wn = number(w, p.wk), number(w, p.wn)
         self.ym, self.yn = number(w, p.ym), number(w, p.yn)
@@ -146,7 +67,7 @@ class _Tiles:
         body = self._declarations() + self._matrices()
         self.lowering.launch(w.launch(body, groups, items=(1, 1, 1), text=p.text, work=float(p.work)))
 
-    # --- loops ------------------------------------------------------------------------------------------------------------
+    # --- loops --------------------------------------------------------------------------------------------------------
 
     def _declarations(self) -> str:
         how, w = self.how, self.w
@@ -186,9 +107,13 @@ class _Tiles:
         p, how = self.p, self.how
         block = how.tiles * how.height
         step = self.w.number(block)
-        text = f"    const GLOBAL {w_type(p)} *w_ = {self.w.array(p.w)} + {w};\n" if how.source != "packed" else ""
+        text = (
+            f"    const GLOBAL {p.arithmetic.stored} *w_ = {self.w.array(p.w)} + {w};\n"
+            if how.source != "packed"
+            else ""
+        )
         if p.elements is None:
-            text += f"    const GLOBAL {w_type(p)} *x_ = {self.w.array(p.x)} + {x};\n"
+            text += f"    const GLOBAL {p.arithmetic.stored} *x_ = {self.w.array(p.x)} + {x};\n"
         if how.source == "packed":
             assert self.panels is not None
             each = self.w.number(self.panels.size // self.panels.shape[0])
@@ -236,8 +161,8 @@ class _Tiles:
             head = f"    const INDEX j = c, skip = 0, cols = MIN({width}, {self.n} - c);\n"
             if how.source == "local":
                 head += (
-                    f"    const GLOBAL {w_type(p)} *from = w_ + {at(('c', self.wn), (k0, self.wk))};\n"
-                    + _pack_panel(p, how, "from", "panel_", "steps", self.wk, self.wn)
+                    f"    const GLOBAL {p.arithmetic.stored} *from = w_ + {at(('c', self.wn), (k0, self.wk))};\n"
+                    + pack_panel(p, how, "from", "panel_", "steps", self.wk, self.wn)
                     + f"    const LOCAL {self.type} *panel = panel_;\n"
                 )
             else:
@@ -250,7 +175,7 @@ class _Tiles:
             f"{self._tile()}{self._store(item, y)}    }}\n    }}\n"
         )
 
-    # --- the tile ---------------------------------------------------------------------------------------------------------
+    # --- the tile -----------------------------------------------------------------------------------------------------
 
     def _tile(self) -> str:
         how, p = self.how, self.p
@@ -263,7 +188,7 @@ class _Tiles:
             text += f"    const LOCAL {self.type} *u = rows_ + (i - i_0) * steps;\n"
             elements, move = [f"u[{i}]" for i in range(r)], f"u += {r}"
         else:
-            text += f"    const GLOBAL {w_type(p)} *u = x_ + {at(('m', self.xm), ('k_0', self.xk))};\n"
+            text += f"    const GLOBAL {p.arithmetic.stored} *u = x_ + {at(('m', self.xm), ('k_0', self.xk))};\n"
             elements = [p.arithmetic.load(f"u[{at((str(i), self.xm))}]") for i in range(r)]
             move = f"u += {self.xk}"
         step = self.wk if how.source == "direct" else str(how.width)
@@ -278,7 +203,7 @@ class _Tiles:
             text += " }\n"
         return text + "    }\n"
 
-    # --- storing ----------------------------------------------------------------------------------------------------------
+    # --- storing ------------------------------------------------------------------------------------------------------
 
     def _store(self, item: str, y: str) -> str:
         p, how = self.p, self.how
@@ -291,12 +216,12 @@ class _Tiles:
             simple = p.epilogue is None and p.yn == 1 and p.arithmetic.native
             row, column = self.ym, self.yn
             base = "" if p.epilogue else f"{self.w.array(p.y, write=True)} + {y}"
-        kind = self.type if self.sums is not None else w_type(p)
+        kind = self.type if self.sums is not None else p.arithmetic.stored
         target = f"    GLOBAL {kind} *z = {base} + {at(('m', row), ('j', column))};\n" if base else ""
         stage = "".join(
             f"    vstore{lanes}(s{i}_{j}, 0, stage + {i * width + j * lanes});\n" for i in range(r) for j in range(v)
         )
-        total = "stage[r * %d + c]" % width
+        total = f"stage[r * {width} + c]"
         if self.sums is None and p.epilogue is not None:
             flat = "(m + r)" if item == "0" else f"({item} * {self.m} + m + r)"
             statement = "{ " + p.epilogue(self.w, p.arithmetic.value(total), flat, "(j + c)") + " }"
@@ -314,7 +239,8 @@ class _Tiles:
             for j in range(v):
                 count = min(lanes, p.n - j * lanes) if self.one else lanes
                 fast += "".join(
-                    f"        {text}\n" for text in _put(f"s{i}_{j}", lanes, count, f"z + {at((str(i), row))} + {j * lanes}")
+                    f"        {text}\n"
+                    for text in _put(f"s{i}_{j}", lanes, count, f"z + {at((str(i), row))} + {j * lanes}")
                 )
         whole = "above == 0"
         if not self.one:
@@ -357,5 +283,7 @@ def _put(name: str, lanes: int, count: int, pointer: str) -> list[str]:
     texts = []
     for start, size in _pieces(count, lanes):
         part = f"{name}.s{_HEX[start : start + size]}"
-        texts.append(f"vstore{size}({part}, 0, {pointer} + {start});" if size > 1 else f"*({pointer} + {start}) = {part};")
+        texts.append(
+            f"vstore{size}({part}, 0, {pointer} + {start});" if size > 1 else f"*({pointer} + {start}) = {part};"
+        )
     return texts

@@ -107,7 +107,7 @@ def _vectors(p: Contraction, lanes: int, registers: int, literal: bool) -> int:
 
 
 def _height(m: int, vectors: int, registers: int, literal: bool) -> int:
-    """Rows of a tile, so that its sums and what is added next fit in registers; the last tile overlaps the one before."""
+    """Rows of a tile, so that its sums and what is added fit in registers; the last one overlaps the one before."""
     most = min(14, (registers - 1) // vectors - 1)
     if not literal:
         return max(height for height in CLASSES if height <= max(1, min(m, most)))
@@ -115,7 +115,7 @@ def _height(m: int, vectors: int, registers: int, literal: bool) -> int:
 
 
 def dots(p: Contraction) -> bool:
-    """Whether tiles of dot products are better: both operands run along k, and panels of w would be used a few times."""
+    """Whether tiles of dot products are better: both operands run along k, and panels would be used a few times."""
     return p.xk == 1 == p.wk and p.arithmetic.native and p.elements is None and (p.m <= 8 or p.n <= 2) and p.k >= 16
 
 

@@ -19,7 +19,9 @@ def sum_parts(lowering: Any, p: Contraction, sums: Ref, parts: int) -> None:
     size, many, m, n = w.number(total), w.number(parts), w.number(p.m), w.number(p.n)
     each = w.number(share)
     if target.loops:
-        loop = f"    for (INDEX e = GROUP(0) * (INDEX){each}; e < MIN({size}, (GROUP(0) + 1) * (INDEX){each}); ++e) {{\n"
+        loop = (
+            f"    for (INDEX e = GROUP(0) * (INDEX){each}; e < MIN({size}, (GROUP(0) + 1) * (INDEX){each}); ++e) {{\n"
+        )
     else:
         step = f"GROUPS(0) * (INDEX){items}"
         loop = f"    for (INDEX e = GROUP(0) * (INDEX){items} + ITEM(0); e < {size}; e += {step}) {{\n"

@@ -66,8 +66,8 @@ class _Kernel:
 
     def launch(self, total: int, body: str) -> None:
         """The launch that does a body for each e < total."""
-        text, groups = each(self.w, total, filled(self.w, body, numbers(self.g)))
-        work = float(self.g.images * self.g.groups * self.g.pixels * self.g.taps)
+        work = float(self.g.images * self.g.groups * (self.g.pixels * self.g.taps + self.g.volume))
+        text, groups = each(self.w, total, filled(self.w, body, numbers(self.g)), work)
         self.lowering.launch(self.w.launch(text, groups, text=f"{self.name} over {self.g.window}", work=work))
 
     def scatter(self, body: str) -> None:

@@ -110,6 +110,6 @@ for (INDEX b = 0; b < $P2; b += {lanes}) {{
 const INDEX j = b < $P2 - {lanes} ? b : $P2 - {lanes};
 {body}}}
 """
-    text, groups = each(w, g.images * g.groups, filled(w, text, numbers(g)))
     work = float(g.images * g.groups * g.pixels * g.taps)
+    text, groups = each(w, g.images * g.groups, filled(w, text, numbers(g)), work)
     kernel.lowering.launch(w.launch(text, groups, text=f"{kernel.name} over {g.window}", work=work))

@@ -1,4 +1,4 @@
-"""Matrix products of any strides: the generator of matmul and matvec, and ``product`` for others that are made of one."""
+"""Matrix products of any strides: the generator of matmul and matvec, and ``product`` for what is made of one."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(toolchain.available() is not None, reason=str(to
 
 
 def draw(*shape):
-    return knp.asarray((np.random.default_rng(len(shape)).normal(size=shape) / 8).astype("float32"))
+    values = np.random.default_rng(len(shape)).normal(size=shape) / 8
+    return knp.asarray(values.astype("float32"), device="cpu")
 
 
 def at_random(able):
@@ -58,7 +59,7 @@ def sgd(p, x, y):
 
 def mlp_args(batch=100, inputs=784):
     params = {"w1": draw(inputs, 64), "b1": draw(64), "w2": draw(64, 10), "b2": draw(10)}
-    return params, draw(batch, inputs), knp.asarray(np.arange(batch) % 10)
+    return params, draw(batch, inputs), knp.asarray(np.arange(batch) % 10, device="cpu")
 
 
 def lenet(p, x, y):
@@ -88,7 +89,7 @@ def lstm(p, x):
 MODELS = {
     "mlp": (sgd, mlp_args(13, 20)),
     "lenet": (lenet, ({"c1": draw(4, 1, 5, 5), "c2": draw(6, 4, 5, 5)} | mlp_args(4, 96)[0], draw(4, 1, 28, 28),
-                      knp.asarray(np.arange(4)))),
+                      knp.asarray(np.arange(4), device="cpu"))),
     "lstm": (lstm, ({"wx": draw(5, 32), "wh": draw(8, 32)}, draw(4, 6, 5))),
     "swapped carries": (lambda a, b: knet.fori_loop(0, 5, lambda i, c: (c[1], c[0] @ c[1]), (a, b)),
                         (draw(9, 9), draw(9, 9) + 1)),

@@ -2,8 +2,8 @@
 
 import itertools
 
-import nvrtc
 import numpy as np
+import nvrtc
 import pytest
 from standin import ITEMS, LOOPS, Lowering, run
 
@@ -11,6 +11,7 @@ from knet.compiler.kernels.contraction import Contraction
 from knet.compiler.kernels.prelude import prelude
 from knet.compiler.kernels.products import matmul, product
 from knet.compiler.layout import Buffer, Ref
+from knet.compiler.scalar import loaded, stored
 from knet.core import dtypes
 from knet.core.ops import linalg
 
@@ -22,11 +23,15 @@ TARGETS = {
     "items": ITEMS,
 }
 FORMS = [pytest.param(TARGETS[name], literal, id=f"{name}-{literal}") for name in TARGETS for literal in (True, False)]
-BOTH = [pytest.param(TARGETS[name], literal, id=f"{name}-{literal}") for name in ("roomy", "items") for literal in (True, False)]
+BOTH = [
+    pytest.param(TARGETS[name], literal, id=f"{name}-{literal}")
+    for name in ("roomy", "items")
+    for literal in (True, False)
+]
 
 SHAPES = [
-    (1, 1, 1), (3, 5, 7), (17, 33, 65), (13, 97, 31), (100, 10, 64), (1, 50, 40), (1, 300, 40), (31, 1, 40), (5, 70, 100),
-    (2, 3, 0), (65, 64, 64), (40, 70, 300),
+    (1, 1, 1), (3, 5, 7), (17, 33, 65), (13, 97, 31), (100, 10, 64), (1, 50, 40), (1, 300, 40), (31, 1, 40),
+    (5, 70, 100), (2, 3, 0), (65, 64, 64), (40, 70, 300),
 ]  # fmt: skip
 EPS = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
 
@@ -86,9 +91,7 @@ def test_shapes_and_transposes(target, literal):
 
 
 @pytest.mark.parametrize(("target", "literal"), BOTH)
-@pytest.mark.parametrize(
-    "dtype", ["float64", "float16", "bfloat16", "bool", "int8", "uint16", "int32", "int64"]
-)
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "bool", "int8", "uint16", "int32", "int64"])
 def test_dtypes(target, literal, dtype):
     rng = np.random.default_rng(1)
     for (m, n, k), turn in itertools.product([(3, 5, 7), (33, 70, 65)], (False, True)):
@@ -103,7 +106,15 @@ def test_dtypes(target, literal, dtype):
 def test_batches_that_broadcast(target, literal):
     rng = np.random.default_rng(2)
     shapes = itertools.cycle([(5, 7, 9), (1, 20, 16), (18, 33, 17)])
-    for a, b in [((3,), (3,)), ((2, 3), (3,)), ((2, 1), (1, 4)), ((), (5,)), ((4,), ()), ((2, 3), (2, 1)), ((300,), (300,))]:
+    for a, b in [
+        ((3,), (3,)),
+        ((2, 3), (3,)),
+        ((2, 1), (1, 4)),
+        ((), (5,)),
+        ((4,), ()),
+        ((2, 3), (2, 1)),
+        ((300,), (300,)),
+    ]:
         m, n, k = next(shapes) if a != (300,) else (2, 3, 4)
         x, w = array(rng, (*a, m, k), "float32"), array(rng, (*b, k, n), "float32")
         check(multiply(x, w, target, literal)[0], x, w, f"{a} {b} {(m, n, k)}")
@@ -164,12 +175,8 @@ def test_long_sums_are_split(target, literal, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
 def test_epilogue(target, literal, dtype):
     """A bias and relu in place of storing: each element is passed once, with its row and column."""
-    from knet.compiler.scalar import loaded, stored
-
     rng = np.random.default_rng(6)
-    for batch, (m, n, k) in itertools.product(
-        [(), (3,)], [(33, 70, 40), (1, 21, 30), (40, 1, 64), (2, 3, 9000)]
-    ):
+    for batch, (m, n, k) in itertools.product([(), (3,)], [(33, 70, 40), (1, 21, 30), (40, 1, 64), (2, 3, 9000)]):
         x, w = array(rng, (*batch, m, k), dtype) // 8, array(rng, (*batch, k, n), dtype) // 8
         lowering = Lowering(target, literal)
         b, first = lowering.put(array(rng, (n,), dtype) // 8), array(rng, (*batch, m, n), dtype) // 8
@@ -201,9 +208,7 @@ def test_epilogue(target, literal, dtype):
 @pytest.mark.parametrize(("target", "literal"), FORMS)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_elements_by_a_function(target, literal, dtype):
-    """x is read through a function of row and k: here the columns of a sliding window, whose products are convolutions."""
-    from knet.compiler.scalar import loaded
-
+    """x is read through a function of row and k: here a sliding window, whose products are convolutions."""
     rng = np.random.default_rng(7)
     for batch, (m, n, k) in itertools.product([(), (3,)], [(50, 20, 25), (4, 5, 9000)]):
         count = int(np.prod(batch))
@@ -283,7 +288,9 @@ def test_cuda_compiles_the_texts(literal):
         for batch, m, n, k in [((), 512, 512, 512), ((3, 2), 5, 70, 9), ((), 20, 25, 9000)]:
             x, w = array(rng, (*batch, m, k), dtype), turned(array(rng, (*batch[1:], k, n), dtype))
             lowering = Printed(target, literal)
-            product(lowering, lowering.put(x), lowering.put(w, whole(w)), lowering.put(np.zeros((*batch, m, n), x.dtype)))
+            product(
+                lowering, lowering.put(x), lowering.put(w, whole(w)), lowering.put(np.zeros((*batch, m, n), x.dtype))
+            )
             kernels.update({launch.kernel.name: launch.kernel.source for launch in lowering.launches})
     assert len(kernels) > 20
     nvrtc.compile(prelude("cuda", True) + "".join(kernels.values()))
