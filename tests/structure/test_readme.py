@@ -16,7 +16,10 @@ import knet.numpy as knp
 from knet import nn, optim, random, testing
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("CONTRIBUTING.md", "docs/extending.md", "docs/jit.md", "docs/opencl.md", "knet/core/README.md", "knet/compiler/README.md")
+PROGRAMS = (
+    "CONTRIBUTING.md", "docs/extending.md", "docs/jit.md", "docs/opencl.md", "knet/core/README.md",
+    "knet/compiler/README.md",
+)  # fmt: skip
 PAGES = ("README.md", "CHANGELOG.md", "benchmarks/README.md", *PROGRAMS)
 NAMESPACES = {"knet": knet, "knp": knp, "nn": nn, "optim": optim, "random": random, "testing": testing}
 # The pages' programs run on 1500 small images, whatever data this machine has.

@@ -50,7 +50,9 @@ def test_small_products_share_one_whatever_the_strides_are():
     for m, k, n in itertools.product((1, 3, 12), repeat=3):
         for x, w in itertools.product(((k, 1), (1, m), (2 * k, 2)), ((n, 1), (1, k), (1, 0))):
             found |= kernels("matmul", ((m, k), x), ((k, n), w))
-    found |= kernels("matmul", dense(5, 2, 3), dense(5, 3, 4)) | kernels("matmul", dense(5, 2, 3), ((5, 3, 4), (0, 4, 1)))
+    found |= kernels("matmul", dense(5, 2, 3), dense(5, 3, 4)) | kernels(
+        "matmul", dense(5, 2, 3), ((5, 3, 4), (0, 4, 1))
+    )
     assert len(found) == 1
 
 
