@@ -110,6 +110,8 @@ def on_a_new_processor():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(programs.cl, "Program", Program)
         programs.build(None, [], "pthread", "", [])
+
+
 def without_nvidia_driver():
     pytest.importorskip("cupy", reason='needs CuPy: pip install "knet[cuda13]"')
     from knet.backends.cuda import devices
