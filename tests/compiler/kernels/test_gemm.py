@@ -176,7 +176,7 @@ def test_long_sums_are_split(target, literal, dtype):
 def test_epilogue(target, literal, dtype):
     """A bias and relu in place of storing: each element is passed once, with its row and column."""
     rng = np.random.default_rng(6)
-    for batch, (m, n, k) in itertools.product([(), (3,)], [(33, 70, 40), (1, 21, 30), (40, 1, 64), (2, 3, 9000)]):
+    for batch, m, n, k in [((), 33, 70, 40), ((3,), 5, 21, 30), ((3,), 20, 1, 64), ((), 2, 3, 9000)]:
         x, w = array(rng, (*batch, m, k), dtype) // 8, array(rng, (*batch, k, n), dtype) // 8
         lowering = Lowering(target, literal)
         b, first = lowering.put(array(rng, (n,), dtype) // 8), array(rng, (*batch, m, n), dtype) // 8
