@@ -49,7 +49,7 @@ def charlm(p, x, y):
         h = nn.sigmoid(o) * nn.tanh(c)
         return (h, c), h
 
-    zeros = knp.zeros((len(x), HIDDEN), p["table"].dtype)
+    zeros = knp.zeros((len(x), HIDDEN), dtype=p["table"].dtype)
     _, h = knet.scan(cell, (zeros, zeros), p["table"][x.T])  # [T, N, D]
     return nn.cross_entropy(dense(p["dense"], h), y.T)
 

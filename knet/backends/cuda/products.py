@@ -9,6 +9,7 @@ from typing import Any
 from ...compiler.graph import Node
 from ...compiler.kernels.kernel import Extent, Kernel, Launch
 from ...compiler.layout import Ref
+from ...core import ShapedArray
 from .blas import Gemm, gemm
 from .cublas import DATA, available
 
@@ -57,7 +58,13 @@ def _taken(node: Node) -> bool:
 
 
 def _multiply(lowering: Any, x: Ref, w: Ref, y: Ref) -> None:
-    """Append y = x w: one call; an operand whose strides BLAS cannot express is copied first."""
+    """Append y = x w: one call; what has strides that BLAS cannot express is copied before it, or after it."""
+    lead = y.shape[:-2]
+    if gemm(Ref(x.buffer, (*lead, *x.shape[-2:])), Ref(w.buffer, (*lead, *w.shape[-2:])), y) is None:
+        own = lowering.new(ShapedArray(y.shape, y.dtype))
+        _multiply(lowering, x, w, own)
+        lowering.copy(own, y, "product to its place")
+        return
     call = gemm(x, w, y)
     if call is None:
         x, w = _readable(lowering, x, w, y)

@@ -67,6 +67,17 @@ def test_what_is_launched(x, w, want):
     assert names(lowered(x, w)) == want
 
 
+def test_a_result_in_the_memory_of_another_is_copied_there():
+    """Heads of several sequences, written where they are to be side by side."""
+    recorder = printed.Recorder(TARGET)
+
+    def f(shares, v):
+        return (shares @ v).transpose(0, 2, 1, 3).reshape(2, 4, 24)
+
+    program = printed.graph(f, [knp.ones((2, 3, 4, 4)), knp.ones((2, 3, 4, 8))], recorder)
+    assert ["cuBLAS" in text for text in program.kernels] == [True, False]
+
+
 def test_a_batch_of_which_a_part_broadcasts_is_written_out():
     items = lowered(((2, 1, 4, 5), None), ((2, 3, 5, 6), None))
     assert names(items)[-1] == "cublas" and "copy" in names(items)[0]
