@@ -20,7 +20,7 @@ from benchmarks.training import in_knet, problems
 
 KERNELS = {  # of a step
     "mlp": 4,  # 784-64-10, loss, gradient and gradient descent
-    "lenet": 22,  # two convolutions with pooling, two dense layers, likewise
+    "lenet": 21,  # two convolutions with pooling, two dense layers, likewise
     "adam": 3,  # update of LeNet's parameters from gradients that are given
 }
 BATCHES = 3
