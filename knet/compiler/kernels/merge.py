@@ -224,7 +224,7 @@ _LOCAL = re.compile(r"^[ \t]*LOCAL [^;=]*;\n", re.MULTILINE)
 
 
 def _without_local(body: str, declarations: list[str]) -> str:
-    """A body whose local memory is declared elsewhere, each array under a name of its own: OpenCL wants it at the top."""
+    """A body whose local memory is declared elsewhere, under names of its own: OpenCL wants it at the top."""
     for found in _LOCAL.findall(body):
         name = re.search(r"(\w+)\s*(?:\[[^;]*)?;", found)
         assert name is not None
