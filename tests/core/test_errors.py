@@ -86,6 +86,14 @@ def in_no_form():
         opencl("devices").target_of(None)
 
 
+def with_clblast(asked):
+    clblast = opencl("clblast")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNET_OPENCL_CLBLAST", asked)
+        patch.setattr(clblast, "library", lambda: None)
+        clblast.wanted(None)
+
+
 def failing_download():
     opencl("runtime")
     runtime = opencl_runtime()
@@ -385,6 +393,8 @@ ROWS = [
      "opencl: no driver (platform) is installed.\n  fix: install the driver of your GPU"),
     ("no_such_opencl_device", of_no_opencl_device, DeviceError, "devices here: 0: Card (Maker, OpenCL 3.0).\n  fix: "),
     ("unknown_opencl_form", in_no_form, DeviceError, "KNET_OPENCL_FORM='lanes': the forms of kernels are"),
+    ("unknown_clblast_choice", lambda: with_clblast("yes"), DeviceError, "KNET_OPENCL_CLBLAST='yes': with 1 CLBlast"),
+    ("missing_clblast", lambda: with_clblast("1"), DeviceError, "there is no CLBlast for OpenCL that is version 1.5.3"),
     ("device_call_failed", failing_download, DeviceError, "INVALID_VALUE while copying 64 bytes from it.\n  fix: run"),
     ("device_compilation", not_opencl, DeviceError, "its compiler refuses pond: BUILD_PROGRAM_FAILURE.\n  fix: report"),
     ("unknown_processor", on_a_new_processor, DeviceError, "OpenCL device pthread: its compiler does not know this"),
