@@ -38,7 +38,7 @@ class Program:
         self.runtime = runtime
         lowering = lower(graph, runtime.target, literal=True)
         self.shares = share(lowering.items, donated)
-        items = merge(lowering.items)
+        items = merge(lowering.items, runtime.target)
         self.peak_bytes = place(list(_flat(items)))
         self.noting = lowering.shared.noting
         self.on_host = any(isinstance(item, HostCall) for item in _flat(items))

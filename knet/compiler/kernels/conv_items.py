@@ -20,10 +20,10 @@ from ...core.aval import ShapedArray
 from ..layout import Ref
 from ..scalar import arithmetic, c_type, loaded, stored
 from .conv_geometry import Geometry, each, filled, numbers
+from .kernel import LAYERS
 
 SIDE = 16  # items along each side of a group
 DEEP = 16  # steps of the tiles in local memory
-LAYERS = 65535  # groups along dimension 2 at most, in CUDA
 SHARE = 512  # steps of a part of a split sum at least
 TILES = ((4, 4), (2, 4), (1, 4), (4, 1), (2, 2), (1, 1))
 

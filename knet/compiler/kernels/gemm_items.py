@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 from ...core import ShapedArray
 from ..layout import Ref
 from .contraction import Contraction, at, batch_places, number
-from .kernel import Writer
+from .kernel import LAYERS, Writer
 from .partial_sums import sum_parts
 
 SIDE = 16  # items along each side of a group
 DEEP = 16  # steps along k of the tiles in local memory
-LAYERS = 65535  # groups along dimension 2 at most, in CUDA
 SHARE = 256  # steps along k of a part of a split sum at least
 
 

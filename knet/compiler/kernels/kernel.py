@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from ..scalar import c_type, literal
 from .target import Target
 
 Extent = tuple[int, int, int]
+
+LAYERS = 65535  # groups along dimensions 1 and 2 at most, in CUDA
 
 
 class Kernel(NamedTuple):
@@ -176,7 +179,16 @@ class Writer:
         same: tuple[tuple[int, int], ...] = (),
         restrict: bool = True,
     ) -> Launch:
-        """The kernel with this body, launched."""
+        """The kernel with this body, launched.
+
+        Raises:
+          ValueError: it declares more local memory than a group has; the generator chose sizes that do not fit.
+        """
+        needed = local_bytes(body)
+        if needed > self.target.local_bytes:
+            raise ValueError(f"{self.name}: {needed} bytes of local memory, and a group has {self.target.local_bytes}")
+        if self.target.dialect == "cuda" and max(groups[1:]) > LAYERS:
+            body, groups = placed(body, groups), (math.prod(groups), 1, 1)
         index = "int" if all(map(_fits, self.operands)) else "long"
         kinds = [f"knet_{ref.dtype.itemsize}" if self.raw else c_type(ref.dtype) for ref in self.operands]
         return Launch(
@@ -199,3 +211,32 @@ class Writer:
 def _fits(ref: Ref) -> bool:
     """Whether the places of all elements are 32-bit numbers, with room for rounding up."""
     return sum(abs(s) * (n - 1) for n, s in zip(ref.shape, ref.strides)) < 2**31 - 2**16 and ref.size < 2**31 - 2**16
+
+
+def placed(text: str, groups: Extent, first: int = 0) -> str:
+    """A body whose groups are counted along dimension 0 alone, from ``first`` on."""
+    gx, gy, _ = groups
+    own = f"(GROUP(0) - {first})" if first else "GROUP(0)"
+    flat = groups[1:] == (1, 1)
+    places = {
+        "0": own if flat else f"({own} % {gx})",
+        "1": "0" if flat else f"({own} / {gx} % {gy})",
+        "2": "0" if flat else f"({own} / {gx * gy})",
+    }
+    text = re.sub(r"\bGROUPS\((\d)\)", lambda m: str(groups[int(m.group(1))]), text)
+    return re.sub(r"\bGROUP\((\d)\)", lambda m: places[m.group(1)], text)
+
+
+LOCAL = re.compile(r"^[ \t]*LOCAL (\w+) (\w+)((?:\[\d+\])*);\n", re.MULTILINE)
+_SIZES = {"INDEX": 8, "int": 4, "long": 8, "float": 4, "double": 8}
+
+
+def local_bytes(body: str) -> int:
+    """Bytes of local memory that a body declares; INDEX counts as the larger of what it may become."""
+    total = 0
+    for kind, _, sizes in LOCAL.findall(body):
+        bits = re.fullmatch(r"u?int(\d+)_t", kind)
+        moved = re.fullmatch(r"knet_(\d+)", kind)
+        size = int(bits[1]) // 8 if bits else int(moved[1]) if moved else _SIZES[kind]
+        total += size * math.prod(map(int, re.findall(r"\d+", sizes)))
+    return total

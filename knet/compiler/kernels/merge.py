@@ -8,6 +8,7 @@ part of one group follows that one in its group, behind a barrier.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,10 +16,12 @@ from typing import Any
 from ..layout import Buffer, Ref
 from ..plan.items import HostCall
 from ..plan.loops import Loop
-from .kernel import Launch
+from .kernel import LOCAL, Launch, local_bytes, placed
+from .target import Target
 
 _POINTERS = 28  # of a kernel: OpenCL guarantees 1024 bytes of arguments
 _TEXT = 40_000  # characters; compilers take longer than linear
+_GROUPS = 2**31 - 1  # along dimension 0, in CUDA
 _SERIAL = 200_000.0  # operations that one group may do one after the other
 
 
@@ -40,7 +43,8 @@ class _Part:
 class _Stage:
     """Parts that need nothing of each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
+        self.target = target
         self.parts: list[_Part] = []
 
     @property
@@ -54,25 +58,27 @@ class _Stage:
         return (
             len(places) <= _POINTERS
             and sum(len(one.body) for one in launches) <= _TEXT
+            and sum(local_bytes(one.body) for one in launches) <= self.target.local_bytes
+            and sum(math.prod(one.groups) for one in launches) <= _GROUPS
             and launch.items == launches[0].items
             and not any(one.numbers for one in launches)
         )
 
 
-def merge(items: Sequence[Any]) -> list[Any]:
-    """The items of a program with launches merged, in loops as well."""
+def merge(items: Sequence[Any], target: Target) -> list[Any]:
+    """The items of a program for a device with launches merged, in loops as well."""
     result: list[Any] = []
     run: list[Launch] = []
 
     def finish() -> None:
-        result.extend(map(_printed, _stages(run)))
+        result.extend(map(_printed, _stages(run, target)))
         run.clear()
 
     for item in items:
         if isinstance(item, (HostCall, Loop)):
             finish()
             if isinstance(item, Loop):
-                item.items = merge(item.items)
+                item.items = merge(item.items, target)
             result.append(item)
         else:
             run.append(item)
@@ -80,7 +86,7 @@ def merge(items: Sequence[Any]) -> list[Any]:
     return result
 
 
-def _stages(launches: Sequence[Launch]) -> list[_Stage]:
+def _stages(launches: Sequence[Launch], target: Target) -> list[_Stage]:
     stages: list[_Stage] = []
     for launch in launches:
         needed = -1
@@ -95,7 +101,7 @@ def _stages(launches: Sequence[Launch]) -> list[_Stage]:
                 stage.parts.append(_Part(launch))
                 break
         else:
-            stages.append(_Stage())
+            stages.append(_Stage(target))
             stages[-1].parts.append(_Part(launch))
     return stages
 
@@ -182,7 +188,7 @@ def _printed(stage: _Stage) -> Launch:
         barrier = "" if part.launches[0].items == (1, 1, 1) else "    GLOBAL_BARRIER;\n"
         joined = barrier.join(f"    {{\n{body}    }}\n" for body in bodies)
         branch = f"{'else ' if text else ''}if (GROUP(0) < {first + count})"
-        text += f"    {branch} {{\n{_placed(joined, first, (gx, gy, gz))}    }}\n"
+        text += f"    {branch} {{\n{placed(joined, (gx, gy, gz), first)}    }}\n"
         first += count
     serial = any(len(part.launches) > 1 for part in stage.parts)
     restrict = not serial and all(launch.restrict for launch in launches)
@@ -206,29 +212,11 @@ def _renamed(body: str, names: dict[str, str]) -> str:
     return re.sub(r"\ba\d+\b", lambda m: names.get(m.group(), m.group()), body)
 
 
-def _placed(text: str, first: int, groups: tuple[int, int, int]) -> str:
-    """A body whose groups begin at ``first`` of the kernel's."""
-    gx, gy, _ = groups
-    own = f"(GROUP(0) - {first})" if first else "GROUP(0)"
-    flat = groups[1:] == (1, 1)
-    places = {
-        "0": own if flat else f"({own} % {gx})",
-        "1": "0" if flat else f"({own} / {gx} % {gy})",
-        "2": "0" if flat else f"({own} / {gx * gy})",
-    }
-    text = re.sub(r"\bGROUPS\((\d)\)", lambda m: str(groups[int(m.group(1))]), text)
-    return re.sub(r"\bGROUP\((\d)\)", lambda m: places[m.group(1)], text)
-
-
-_LOCAL = re.compile(r"^[ \t]*LOCAL [^;=]*;\n", re.MULTILINE)
-
-
 def _without_local(body: str, declarations: list[str]) -> str:
     """A body whose local memory is declared elsewhere, under names of its own: OpenCL wants it at the top."""
-    for found in _LOCAL.findall(body):
-        name = re.search(r"(\w+)\s*(?:\[[^;]*)?;", found)
-        assert name is not None
-        new = f"{name.group(1)}_of_{len(declarations)}"
-        body = re.sub(rf"\b{name.group(1)}\b", new, body.replace(found, "", 1))
-        declarations.append(re.sub(rf"\b{name.group(1)}\b", new, found))
+    for found in list(LOCAL.finditer(body)):
+        name = found.group(2)
+        new = f"{name}_of_{len(declarations)}"
+        body = re.sub(rf"\b{name}\b", new, body.replace(found.group(), "", 1))
+        declarations.append(re.sub(rf"\b{name}\b", new, found.group()))
     return body
