@@ -137,8 +137,7 @@ class _OnHost:
 
     def __call__(self, operands: Sequence[Any]) -> Any:
         device = next(x.runtime.device for x in operands if type(x) is DeviceBuffer)
-        plain = [x.value if type(x) is Number else x for x in operands]
-        return on_host(self.primitive, device)(*plain, **self.params)
+        return on_host(self.primitive, device)(*operands, **self.params)
 
 
 def _copied(runtime: Any, x: Ref, y: ShapedArray) -> Any:

@@ -13,7 +13,7 @@ from .. import batching, dtypes, errors
 from ..aval import ShapedArray
 from ..device import from_numpy
 from ..primitive import LINEAR, primitive
-from . import elementwise
+from . import creation, elementwise
 from .linalg import complex_dtype, real_dtype
 
 # The scale of a forward transform is that of the inverse one under another name.
@@ -58,7 +58,7 @@ def _weights(n: int, inner: float, axis: int, like: Any) -> Any:
     w[0] = 1
     if n % 2 == 0:
         w[-1] = 1
-    return from_numpy(w.reshape((-1,) + (1,) * (like.ndim - 1 - axis)), like.device)
+    return from_numpy(w.reshape((-1,) + (1,) * (like.ndim - 1 - axis)), creation.device_of(like))
 
 
 def _rfft_vjp(g: Any, _y: Any, x_aval: Any, *, axis: int, norm: str) -> Any:

@@ -43,7 +43,7 @@ def _flat_rows(x: Any, ids: Any, batched: bool, size: int) -> tuple[Any, Any]:
     """The batch's tables as one table of size * R rows, and the row numbers in that."""
     rows = x.shape[1]
     own = wrap_index(batching.spread(ids, batched, size), size=rows, axis=0)
-    first = creation.arange(size, dtypes.default_int, x.device) * rows
+    first = creation.arange(size, dtypes.default_int, creation.device_of(x)) * rows
     return batching.join(x, 0), own + shape_ops.reshape(first, shape=(size,) + (1,) * (own.ndim - 1))
 
 
@@ -114,8 +114,8 @@ def put_add(x: Any, ids: Any, u: Any) -> Any:
 
 def _last_writer(ids: Any, rows: int) -> Any:
     """Whether each entry of ids is the last one that names its row."""
-    order = shape_ops.reshape(creation.arange(ids.size, dtypes.default_int, ids.device), shape=ids.shape)
-    nobody = creation.full((rows,), -1, dtypes.default_int, ids.device)
+    order = shape_ops.reshape(creation.arange(ids.size, dtypes.default_int, creation.device_of(ids)), shape=ids.shape)
+    nobody = creation.full((rows,), -1, dtypes.default_int, creation.device_of(ids))
     return elementwise.equal(take(put(nobody, ids, order), ids), order)
 
 

@@ -57,7 +57,7 @@ def as_matrix(v: Any) -> Any:
 
 def constant(host: Any, like: Any) -> Any:
     """A NumPy array on the device of an operand."""
-    return from_numpy(np.asarray(host), like.device)
+    return from_numpy(np.asarray(host), creation.device_of(like))
 
 
 def triangle(x: Any, lower: bool, k: int = 0) -> Any:

@@ -139,7 +139,7 @@ def _prod_vjp(g: Any, _y: Any, x: Any, *, axis: Axes, keepdims: bool) -> Any:
     kept = tuple(x.shape[i] for i in rest)
     rows = shape_ops.reshape(moved, shape=(*kept, moved.size // max(1, size_of(kept))))
     last = rows.ndim - 1
-    ones = creation.full((), 1, x.dtype, x.device)
+    ones = creation.full((), 1, x.dtype, creation.device_of(x))
     before = shift(running_product(rows, last), 1, last, ones)
     after = shape_ops.flip(
         shift(running_product(shape_ops.flip(rows, axis=(last,)), last), 1, last, ones), axis=(last,)
@@ -245,7 +245,7 @@ def shift(x: Any, by: int, axis: int, fill: Any) -> Any:
 
 def running_product(x: Any, axis: int) -> Any:
     """Cumulative product by doubling (Hillis and Steele 1986), made of multiplications alone."""
-    one = creation.full((), 1, x.dtype, x.device)
+    one = creation.full((), 1, x.dtype, creation.device_of(x))
     step = 1
     while step < x.shape[axis]:
         x = x * shift(x, step, axis, one)
@@ -255,7 +255,7 @@ def running_product(x: Any, axis: int) -> Any:
 
 def _cumulative_prod_vjp(g: Any, y: Any, x: Any, *, axis: int) -> Any:
     # s[k] = g[k] + x[k+1] s[k+1] from the end, by doubling over pairs (a, b) of s -> b + a s; then dx[k] = s[k] y[k-1].
-    one, zero = (creation.full((), v, x.dtype, x.device) for v in (1, 0))
+    one, zero = (creation.full((), v, x.dtype, creation.device_of(x)) for v in (1, 0))
     a = shift(shape_ops.flip(x, axis=(axis,)), 1, axis, zero)
     b = shape_ops.flip(g, axis=(axis,))
     step = 1

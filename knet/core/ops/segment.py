@@ -45,7 +45,7 @@ def _vjp(g: Any, y: Any, x: Any, ids: Any, *, count: int, largest: bool) -> Any:
 
 def _batch(primitive: Any, args: Any, batched: Any, size: int, *, count: int, largest: bool) -> Any:
     x, ids = (batching.spread(a, b, size) for a, b in zip(args, batched, strict=True))
-    first = creation.arange(size, dtypes.default_int, x.device) * count
+    first = creation.arange(size, dtypes.default_int, creation.device_of(x)) * count
     ids = ids + shape_ops.reshape(first, shape=(size,) + (1,) * (ids.ndim - 1))
     y = primitive(x, ids, count=size * count, largest=largest)
     return shape_ops.reshape(y, shape=(size, count, *y.shape[1:]))

@@ -49,7 +49,7 @@ def _binary(name: str) -> Callable[[Any, Any], Any]:
 
 def _array(x: Any, like: Any) -> Any:
     """A Python number as an array of the dtype that it has beside ``like``; alone it would become float32."""
-    return creation.full((), x, like.dtype, like.device) if isinstance(x, (int, float)) else x
+    return creation.full((), x, like.dtype, creation.device_of(like)) if isinstance(x, (int, float)) else x
 
 
 _REAL: dict[str, Any] = {"accepts": "biuf", "compute": "float"}
@@ -214,7 +214,9 @@ def _slope_by_a(g: Any, y: Any, a: Any, log_x: Any) -> Any:
     short = (a < _SMALL) & less(log_x, log(a + 0.3))
 
     def like_terms(values: Any) -> Any:
-        return from_numpy(np.reshape(values, (-1,) + (1,) * max(a.ndim, log_x.ndim)).astype(np.float64), a.device)
+        return from_numpy(
+            np.reshape(values, (-1,) + (1,) * max(a.ndim, log_x.ndim)).astype(np.float64), creation.device_of(a)
+        )
 
     def total(x: Any) -> Any:
         return reduce.reduce_sum(x, axis=(0,), keepdims=False)
