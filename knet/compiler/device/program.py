@@ -100,18 +100,20 @@ class Program:
         runtime = self.runtime
         buffers = [x._buffer if is_dense(x._buffer.layout) else in_order(x._buffer) for x in arrays]
         results = [DeviceBuffer(runtime, runtime.allocate(n), y) for n, y in zip(self.sizes, self.outputs)]
-        seconds = np.zeros((repeats, len(self.steps)))
+        seconds: list[list[float]] = []
 
         def timed(places: dict[str, Place]) -> None:
-            for i, step in enumerate(self.steps):
+            row = []
+            for step in self.steps:
                 runtime.synchronize()
                 start = time.perf_counter()
                 step.run(places)
                 runtime.synchronize()
-                row[i] = time.perf_counter() - start
+                row.append(time.perf_counter() - start)
+            seconds.append(row)
 
         with self.lock:
-            for row in seconds:
+            for _ in range(repeats):
                 self._between(buffers, results, timed)
         return [_timing(item, s) for item, s in zip(self.items, np.median(seconds, 0).tolist())]
 

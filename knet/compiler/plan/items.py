@@ -36,7 +36,7 @@ class HostCall:
 
 
 class Timing(NamedTuple):
-    """What a part of a program computes, its seconds, floating-point operations of its products, bytes of its arrays."""
+    """What a part of a program computes, its seconds, operations on floats in products, bytes of its arrays."""
 
     text: str
     seconds: float
