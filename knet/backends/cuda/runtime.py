@@ -19,6 +19,7 @@ from ...compiler.kernels.prelude import prelude
 from ...compiler.kernels.target import Target
 from ...core import errors
 from . import nvrtc
+from .by_cupy import library_of
 from .cublas import Blas
 from .launch import Function
 from .products import PRODUCTS, library_function
@@ -63,6 +64,7 @@ class CudaRuntime:
                 units=api.deviceGetAttribute(api.cudaDevAttrMultiProcessorCount, index),
                 local_bytes=api.deviceGetAttribute(api.cudaDevAttrMaxSharedMemoryPerBlock, index),
                 own=PRODUCTS,
+                aside=library_of,
             )
         self._pool = cupy.cuda.MemoryPool()
         self._staging = Staging(self.stream)

@@ -213,7 +213,7 @@ def _renamed(body: str, names: dict[str, str]) -> str:
 
 
 def _without_local(body: str, declarations: list[str]) -> str:
-    """A body whose local memory is declared elsewhere, each array under a name of its own: OpenCL wants it at the top."""
+    """A body whose local memory is declared elsewhere, as OpenCL wants it, each array under a name of its own."""
     for found in list(LOCAL.finditer(body)):
         name = found.group(2)
         new = f"{name}_of_{len(declarations)}"
