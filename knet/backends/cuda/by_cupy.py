@@ -1,4 +1,4 @@
-"""Operations by CuPy: its arrays in the memory of Knet's buffers, its calls in Knet's stream, its results in Knet's pool."""
+"""Operations by CuPy: its arrays in the memory of Knet's buffers, its calls in Knet's stream, its results in the pool."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ class ByCuPy:
                 adopted(_own(y.astype(wide(aval.dtype), copy=False), arrays), runtime)
                 for y, aval in zip(made, self.results, strict=True)
             ]
-        buffers = [
-            y if y.dtype == aval.dtype else backend.cast(y, aval.dtype) for y, aval in zip(ours, self.results)
-        ]
+        buffers = [y if y.dtype == aval.dtype else backend.cast(y, aval.dtype) for y, aval in zip(ours, self.results)]
         return tuple(buffers) if self.primitive.multiple else buffers[0]
 
     @staticmethod
@@ -135,5 +133,5 @@ def queued_by_cupy(runtime: Any) -> Iterator[None]:
 
 def _own(y: Any, operands: Sequence[Any]) -> Any:
     """A result in memory of its own: who gives up an operand alone may have it overwritten."""
-    shared = any(isinstance(x, cupy.ndarray) and x.data.mem is y.data.mem for x in operands)
+    shared = any(not isinstance(x, np.generic) and x.data.mem is y.data.mem for x in operands)
     return y.copy() if shared else y

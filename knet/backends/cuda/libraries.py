@@ -94,7 +94,7 @@ def _truth(name: str) -> Call:
 
 
 def _expm1(lib: Modules, x: Any) -> Any:
-    """e ** x - 1 without cancellation, which CuPy's has: with x = a + ib its real part is expm1(a) cos b - 2 sin(b/2)^2.
+    """e ** x - 1 without CuPy's cancellation: for x = a + ib its real part is expm1(a) cos b - 2 sin(b/2)^2.
 
     At infinite real parts, and NaN on the real line, it is what the standard says.
     """

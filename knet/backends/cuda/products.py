@@ -109,8 +109,8 @@ def _copied(lowering: Any, ref: Ref, shape: tuple[int, ...]) -> Ref:
 PRODUCTS = {"matmul": matmul, "matvec": matvec}
 
 
-def library_function(kernel: Kernel) -> GemmFunction:
-    """What runs a kernel without a text."""
+def product_function(kernel: Kernel) -> GemmFunction:
+    """What runs a product."""
     return GemmFunction(kernel.name.removeprefix(_PREFIX), kernel.itemsizes[0])
 
 

@@ -1,4 +1,4 @@
-"""What CuPy is to compute, computed by NumPy and SciPy in its place: the table's calls against the primitives' bodies."""
+"""What CuPy is to compute, computed by NumPy and SciPy in its place: the table's calls against the bodies."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_real_numbers_are_kernels():
 class Quiet:
     """NumPy as CuPy is: what fails is NaN, or infinite, and nothing is said."""
 
-    class linalg:  # noqa: N801
+    class linalg:
         """See numpy.linalg."""
 
     def __getattr__(self, name):
