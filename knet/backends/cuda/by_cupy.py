@@ -1,4 +1,4 @@
-"""Operations by CuPy: its arrays in the memory of Knet's buffers, its calls in Knet's stream, its results in the pool."""
+"""Operations by CuPy: its arrays in the memory of Knet's buffers, its calls in Knet's stream and its pool."""
 
 from __future__ import annotations
 

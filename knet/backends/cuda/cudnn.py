@@ -186,7 +186,7 @@ class Cudnn:
         return True
 
     def plan(self, problem: Problem, fast: bool, most: int | None = None) -> Plan | None:
-        """The graph of a problem, ``fast`` in TF32; None where cuDNN has no engine, or none with so little workspace."""
+        """The graph of a problem, ``fast`` in TF32; None where cuDNN has no engine with ``most`` bytes of workspace."""
         key = problem, fast
         with self._lock:
             if key not in self.plans:

@@ -16,12 +16,15 @@ import scipy.special
 pytest.importorskip("cupy", reason='the CUDA backend needs CuPy: pip install "knet[cuda13]"')
 sys.path.insert(0, str(Path(__file__).parent))
 
+import printed
 from catalog import ROWS
 
 import knet.core.ops.decompositions
 import knet.core.ops.fft  # noqa: F401
 from knet.backends.cuda import libraries
 from knet.backends.cuda.libraries import CALLS, COMPLEX, Modules, call_of, compute, wide
+from knet.compiler.device import eager
+from knet.compiler.device.eager import Operation
 from knet.core import ShapedArray, errors, registry
 from knet.core.pointwise import Elementwise
 
@@ -264,3 +267,48 @@ def test_special_functions_are_computed_in_float64():
         operands = [np.ones(2, np.float32)] * len(registry[name].argnames)
         assert CALLS[name].function(lib, *operands).dtype == SINGLE
         assert dtypes == [DOUBLE] * len(operands)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[3] / "docs" / "cuda.md"
+
+
+def on_the_host():
+    """{operation: kinds of dtype} of what neither a kernel nor CuPy computes, as the catalogue calls it."""
+    recorder = printed.Recorder(printed.CUDA)
+    found: dict[str, set[str]] = {}
+    for name, row in ROWS.items():
+        takes_complex = not isinstance(row.primitive, Elementwise) or "c" in row.primitive.accepts
+        for dtype in (*row.dtypes, *(COMPLEXES[:1] if takes_complex else ())):
+            for case in row.cases:
+                arrays = [np.asarray(x) for x in case.draw(dtype, "printed")]
+                operands = [printed._buffer(recorder, x, False) for x in arrays]
+                if isinstance(row.primitive, Elementwise):  # operands come in the dtype that is computed in
+                    dtypes = row.primitive.kernel_dtypes([ShapedArray(x.shape, x.dtype) for x in operands])
+                    arrays = [x.astype(d) for x, d in zip(arrays, dtypes)]
+                    operands = [printed._buffer(recorder, x, False) for x in arrays]
+                try:
+                    avals = avals_of(row.primitive, arrays, case.params)
+                    plan = Operation(row.primitive).plan(operands, case.params)
+                except (errors.DTypeError, errors.ShapeError):  # complex numbers are not for it
+                    continue
+                if isinstance(plan, eager._OnHost) and call_of(row.primitive, operands, avals) is None:
+                    found.setdefault(name, set()).add("complex" if dtype.kind == "c" else "real")
+    return found
+
+
+def test_the_page_lists_what_runs_on_the_host():
+    found = on_the_host()
+    always = sorted(n for n, kinds in found.items() if "real" in kinds)
+    of_complex = sorted(n for n, kinds in found.items() if kinds == {"complex"})
+    text = " ".join(PAGE.read_text().split())
+    for lead, names in (("What stays on the host:", always), ("of complex numbers:", of_complex)):
+        assert f"{lead} " + ", ".join(f"`{n}`" for n in names) + "." in text, (lead, names)
+
+
+def test_the_page_lists_what_cupy_computes():
+    text = " ".join(PAGE.read_text().split())
+    for lead, library in (("cuSOLVER:", "cusolver"), ("cuFFT:", "cufft"), ("special functions:", "")):
+        names = sorted(n for n, c in CALLS.items() if c.library == library)
+        assert f"{lead} " + ", ".join(f"`{n}`" for n in names) in text, (lead, names)
