@@ -118,6 +118,8 @@ class Array:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         host = self._host("numpy.asarray")
+        if copy is False and self.device.backend.name != "cpu":
+            raise ValueError(f"numpy.asarray: the array is on {self.device}: copy=False forbids to copy it to the host")
         return np.array(host, dtype, copy=copy) if dtype is not None or copy else host
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -369,6 +371,8 @@ class DeviceArray(Array):
         that it is read-only, or ``dl_device`` is the CPU and the array elsewhere.
         """
         own, memory = self.__dlpack_device__(), self._exported()
+        if copy is False and isinstance(memory, np.ndarray) and memory is not self._buffer:
+            raise BufferError(f"__dlpack__: the memory of {self.device} is not for other libraries: let them copy it")
         if not _VERSIONED_DLPACK and isinstance(memory, np.ndarray):
             max_version = None
         if dl_device is not None and dl_device != own:

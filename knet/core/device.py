@@ -291,8 +291,10 @@ def from_numpy(array: np.ndarray[Any, Any], device: Device | None = None) -> Dev
     return DeviceArray(device.backend.from_host(array, device), device)
 
 
-def as_array(x: Any, where: str = "asarray") -> Array:
+def as_array(x: Any, where: str = "asarray", device: Device | None = None) -> Array:
     """Array for anything that an operation accepts as an operand: an array, a Python or NumPy number, a NumPy array.
+
+    What is no array of Knet's goes to ``device``, or to the default one.
 
     Lists are refused here, as in JAX, because converting them in every operation hides cost; knet.numpy.asarray takes
     them.
@@ -300,12 +302,12 @@ def as_array(x: Any, where: str = "asarray") -> Array:
     if isinstance(x, Array):
         return x
     if isinstance(x, (bool, int, float, complex)):
-        return from_numpy(np.asarray(x, dtypes.of_scalar(x)))
+        return from_numpy(np.asarray(x, dtypes.of_scalar(x)), device)
     if isinstance(x, (np.ndarray, np.generic)):
-        return from_numpy(np.asarray(x, dtypes.canonical(x.dtype)))
+        return from_numpy(np.asarray(x, dtypes.canonical(x.dtype)), device)
     if hasattr(x, "__array__") and not isinstance(x, (list, tuple)):
         host = np.asarray(x)
-        return from_numpy(host.astype(dtypes.canonical(host.dtype), copy=False))
+        return from_numpy(host.astype(dtypes.canonical(host.dtype), copy=False), device)
     raise errors.not_an_array(where, x)
 
 

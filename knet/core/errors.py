@@ -825,6 +825,20 @@ def unknown_opencl_form(form: str) -> DeviceError:
     )
 
 
+def unknown_clblast_choice(value: str) -> DeviceError:
+    return DeviceError(
+        f"opencl: KNET_OPENCL_CLBLAST={value!r}: with 1 CLBlast multiplies matrices, with 0 Knet's own kernels do.\n"
+        f"  fix: unset it, so that the device decides."
+    )
+
+
+def missing_clblast() -> DeviceError:
+    return DeviceError(
+        "opencl: KNET_OPENCL_CLBLAST=1, and there is no CLBlast for OpenCL that is version 1.5.3 or later.\n"
+        "  fix: install it (Debian and Ubuntu: apt install libclblast1), or unset the variable."
+    )
+
+
 def device_call_failed(device: str, doing: str, status: str, fix: str | None = None) -> DeviceError:
     return DeviceError(
         f"{device}: {status} while {doing}.\n"

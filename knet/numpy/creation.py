@@ -66,9 +66,12 @@ def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | 
     if isinstance(obj, (bool, int, float, complex)) and target is not None:
         x: Any = from_numpy(_convert(obj, target), as_device(device))
     else:
-        x = as_array(obj)
-        if not isinstance(obj, Array) and copy is not False and isinstance(obj, np.ndarray) and copy:
-            x = from_numpy(np.array(obj, dtypes.canonical(obj.dtype)), as_device(device))
+        if copy and isinstance(obj, np.ndarray):
+            obj = np.array(obj, dtypes.canonical(obj.dtype))
+        x = as_array(obj, device=as_device(device))
+        if copy is False and isinstance(obj, np.ndarray) and x.device.backend.name != "cpu":
+            rule = f"a NumPy array has to be copied to {x.device}"
+            raise errors.argument("asarray", "copy", copy, rule, "drop copy=False, or pass device='cpu'")
     if device is not None:
         x = to_device(x, device)
     if target is not None and x.dtype is not target:

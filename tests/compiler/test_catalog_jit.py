@@ -1,5 +1,8 @@
 """Each primitive of the catalogue under jit: values and derivatives are those without it.
 
+Those without it are the CPU's: another backend's operations one by one are compared with NumPy in tests/ops, and
+compiling each of them here would take most of the time.
+
 One program a row computes all its cases, in all its dtypes, with the gradients of the floating ones; a second and a
 third are the forward and the backward graph of a jitted function that is differentiated from outside.
 """
@@ -50,6 +53,12 @@ def _sized(case):
     return any(isinstance(o, Draw) and o.shape and 0 not in o.shape for o in case.operands)
 
 
+def plainly(f, operands):
+    """f of the operands, one operation after the other on the CPU."""
+    with knet.use_backend("cpu"):
+        return f(knet.tree.map(lambda x: x.to_device("cpu"), operands))
+
+
 def moving(row, case, arrays):
     """Operands to differentiate by."""
     return [
@@ -76,8 +85,12 @@ def weighted(row, case, arrays, where):
     return f
 
 
-@functools.cache
 def weights(shape, dtype):
+    return _weights(shape, dtype, knp.asarray(0.0).device)
+
+
+@functools.cache
+def _weights(shape, dtype, _device):
     return knp.asarray(np.linspace(-1.0, 1.5, int(np.prod(shape))).reshape(shape)).astype(dtype)
 
 
@@ -98,7 +111,7 @@ def test_values_and_gradients(name):
     row = ROWS[name]
     specs, operands = zip(*cases_of(row), strict=True)
     with np.errstate(all="ignore"):
-        want = values_and_gradients(row, specs, operands)
+        want = plainly(lambda operands: values_and_gradients(row, specs, operands), operands)
         got = knet.jit(lambda operands: values_and_gradients(row, specs, operands))(operands)
     for case, g, w in zip(specs, got, want, strict=True):
         for a, b in zip(knet.tree.leaves(g), knet.tree.leaves(w), strict=True):
@@ -110,10 +123,14 @@ def test_gradient_of_a_jitted_function(name):
     row = ROWS[name]
     found = [(c, a, moving(row, c, a)) for c, a in cases_of(row) if _sized(c)]
     case, arrays, where = next((c, a, w) for c, a, w in found if w)
-    f, argnums, xs = weighted(row, case, arrays, where), tuple(range(len(where))), [arrays[i] for i in where]
+
+    def gradient(arrays, j):
+        f = weighted(row, case, arrays, where)
+        return knet.grad(j(f), tuple(range(len(where))))(*(arrays[i] for i in where))
+
     with np.errstate(all="ignore"):
-        want = knet.grad(f, argnums)(*xs)
-        got = knet.grad(knet.jit(f), argnums)(*xs)
+        want = plainly(lambda arrays: gradient(arrays, lambda f: f), arrays)
+        got = gradient(arrays, knet.jit)
     for g, w in zip(got, want, strict=True):
         dense = [getattr(x, "dense", lambda x=x: x)() for x in (g, w)]
         close(*dense, f"{name}({case})")
@@ -129,7 +146,8 @@ def test_batches(name):
             _batched(row, knet.jit)
         return
     with np.errstate(all="ignore"):
-        for g, w in zip(_batched(row, knet.jit), _batched(row, lambda f: f), strict=True):
+        want = plainly(lambda _: _batched(row, lambda f: f), ())
+        for g, w in zip(_batched(row, knet.jit), want, strict=True):
             close(g, w, name)
 
 

@@ -56,7 +56,7 @@ def test_slices_stay(name):
     assert_trees_close(knet.jit(LEAVES[name])(X, Y, B), LEAVES[name](X, Y, B), rtol=1e-13)
 
 
-def test_an_lstm_step_is_a_product_and_a_loop_each_way():
+def test_an_lstm_step_is_a_product_and_a_loop_each_way(on_cpu):
     args = lstm_arguments(hidden=16, batch=4, steps=5)
     low = knet.jit(knet.value_and_grad(lstm_loss)).lower(*knet.tree.map(single, args))
     per_step = [k.strip().split(":")[0] for k in low.kernels if k.startswith("  ")]

@@ -86,6 +86,14 @@ def in_no_form():
         opencl("devices").target_of(None)
 
 
+def with_clblast(asked):
+    clblast = opencl("clblast")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNET_OPENCL_CLBLAST", asked)
+        patch.setattr(clblast, "library", lambda: None)
+        clblast.wanted(None)
+
+
 def failing_download():
     opencl("runtime")
     runtime = opencl_runtime()
@@ -95,6 +103,11 @@ def failing_download():
 def not_opencl():
     opencl("runtime")
     opencl_runtime().functions([Kernel("pond", "KERNEL(1, 1, 1) pond(void) { water; }\n", (), (1, 1, 1), ())])
+
+
+def not_compiled():
+    with knet.use_backend("cpu"):
+        knet.jit(lambda x: x + 1).profile(knp.zeros((0, 2)))
 
 
 def on_a_new_processor():
@@ -110,6 +123,8 @@ def on_a_new_processor():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(programs.cl, "Program", Program)
         programs.build(None, [], "pthread", "", [])
+
+
 def without_nvidia_driver():
     pytest.importorskip("cupy", reason='needs CuPy: pip install "knet[cuda13]"')
     from knet.backends.cuda import devices
@@ -337,8 +352,7 @@ ROWS = [
      "test_errors.py:"),
     ("staged_to_host", lambda: knet.jit(lambda p: float(p["w"]))({"w": V[0]}), TracerError,
      "argument 0['w'], float32 [], has no value while jit(<lambda>) is traced"),
-    ("not_compiled", lambda: knet.jit(lambda x: x + 1).profile(knp.zeros((0, 2))), knet.errors.DeviceError,
-     f"profile: jit(<lambda>) is not compiled for {HERE}"),
+    ("not_compiled", not_compiled, knet.errors.DeviceError, "profile: jit(<lambda>) is not compiled for cpu:0"),
     ("jit_leaf", lambda: knet.jit(lambda x, mode: x)(V, "train"), TreeError,
      "jit(<lambda>): argument 1 is of type str, 'train': arguments must be pytrees of arrays"),
     ("jit_result", lambda: knet.jit(lambda x: {"name": "a"})(V), TreeError,
@@ -383,6 +397,8 @@ ROWS = [
      "opencl: no driver (platform) is installed.\n  fix: install the driver of your GPU"),
     ("no_such_opencl_device", of_no_opencl_device, DeviceError, "devices here: 0: Card (Maker, OpenCL 3.0).\n  fix: "),
     ("unknown_opencl_form", in_no_form, DeviceError, "KNET_OPENCL_FORM='lanes': the forms of kernels are"),
+    ("unknown_clblast_choice", lambda: with_clblast("yes"), DeviceError, "KNET_OPENCL_CLBLAST='yes': with 1 CLBlast"),
+    ("missing_clblast", lambda: with_clblast("1"), DeviceError, "there is no CLBlast for OpenCL that is version 1.5.3"),
     ("device_call_failed", failing_download, DeviceError, "INVALID_VALUE while copying 64 bytes from it.\n  fix: run"),
     ("device_compilation", not_opencl, DeviceError, "its compiler refuses pond: BUILD_PROGRAM_FAILURE.\n  fix: report"),
     ("unknown_processor", on_a_new_processor, DeviceError, "OpenCL device pthread: its compiler does not know this"),

@@ -113,7 +113,7 @@ def test_statistics(name):
     assert getattr(knp, name)(z).dtype == (knp.float32 if name in ("std", "var") else knp.complex64)
 
 
-def test_methods_and_parts():
+def test_methods_and_parts(backend):
     z = knp.asarray(Z)
     assert np.array_equal(z.real, Z.real) and np.array_equal(z.imag, Z.imag) and np.array_equal(z.conj(), Z.conj())
     assert np.allclose(knp.angle(z), np.angle(Z)) and np.allclose(knp.sign(z), Z / abs(Z))

@@ -28,7 +28,7 @@ def address(x):
 
 
 @pytest.mark.parametrize("dtype", SHARED)
-def test_numpy_shares_memory_both_ways(dtype):
+def test_numpy_shares_memory_both_ways(on_cpu, dtype):
     host = np.array([[1, 0, 1], [0, 1, 1]], dtype)
     for x in (
         knp.from_dlpack(host),
@@ -46,7 +46,30 @@ def test_numpy_may_not_write():
         np.asarray(knp.ones(3))[0] = 2
 
 
-def test_dlpack_options():
+def test_what_is_asked_for_on_the_cpu_is_shared_whatever_the_default(backend):
+    host = np.ones(3, np.float32)
+    assert address(knp.asarray(host, device="cpu")) == address(host)
+    assert address(knp.asarray(host, device="cpu", copy=False)) == address(host)
+
+
+def test_memory_is_copied_where_it_must_be_unless_that_is_forbidden(backend):
+    host = np.ones(3, np.float32)
+    x = knp.asarray(host)
+    assert np.from_dlpack(x.to_device("cpu")).tolist() == np.asarray(x).tolist() == [1, 1, 1]
+    if backend == "cpu":
+        assert address(knp.asarray(host, copy=False)) == address(x.__array__(copy=False)) == address(host)
+        return
+    with pytest.raises(ValueError, match=rf"has to be copied to {backend}:0"):
+        knp.asarray(host, copy=False)
+    with pytest.raises(ValueError, match=rf"the array is on {backend}:0"):
+        x.__array__(copy=False)
+    if backend == "opencl":  # DLPack has a name for its memory, but no library reads it
+        with pytest.raises(BufferError, match="memory of opencl:0"):
+            x.__dlpack__(copy=False)
+        assert np.from_dlpack(x).tolist() == [1, 1, 1]
+
+
+def test_dlpack_options(on_cpu):
     x = knp.ones((2, 2))
     assert x.__dlpack_device__() == (1, 0)
     assert address(np.from_dlpack(x)) == address(x)
@@ -90,7 +113,7 @@ def test_what_dlpack_cannot_say():
 
 
 @pytest.mark.parametrize("dtype", SHARED)
-def test_pytorch_shares_memory_both_ways(dtype):
+def test_pytorch_shares_memory_both_ways(on_cpu, dtype):
     torch = pytest.importorskip("torch")
     x = knp.asarray(np.array([[1, 0, 1], [0, 1, 1]], dtype))
     there = torch.from_dlpack(x)

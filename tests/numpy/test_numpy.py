@@ -87,7 +87,7 @@ def test_python_types_name_the_defaults():
     assert knp.astype(knp.arange(2), float).dtype == F32
 
 
-def test_asarray_copies_when_told():
+def test_asarray_copies_when_told(on_cpu):
     host = np.ones(3, np.float32)
     shared, copied = knp.asarray(host), knp.array(host)
     explicit = knp.asarray(host, copy=True)

@@ -27,9 +27,9 @@ def tests():
     return got.stdout.split("\n")
 
 
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_an_entry_means_a_test(pattern, tests):
-    assert any(reason_to_skip({pattern: "it is listed"}, test) for test in tests), "no test has such an id"
+def test_an_entry_means_a_test(tests):
+    stale = [pattern for pattern in PATTERNS if not any(reason_to_skip({pattern: "Listed."}, test) for test in tests)]
+    assert not stale, f"no test has such an id: {stale}"
 
 
 @pytest.mark.parametrize("backend", EXCEPTIONS)

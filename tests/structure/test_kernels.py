@@ -27,8 +27,8 @@ ON_HOST = {
     ),
     "a transform, which pocketfft computes": "dft irfft rfft",
     "a special function of long series and tables, which SciPy computes": (
-        "betaln digamma erfinv gammainc gammaincc i0 i0e i1 i1e iv ive j0 j1 jv log_ndtr loggamma_slope ndtri polygamma "
-        "zeta"
+        "betaln digamma erfinv gammainc gammaincc i0 i0e i1 i1e iv ive j0 j1 jv log_ndtr loggamma_slope ndtri "
+        "polygamma zeta"
     ),
     "a draw that rejects and draws again": "random_loggamma random_poisson",
     "a number computed while a function is traced": "integration_end",

@@ -19,9 +19,9 @@ from typing import Any
 
 from cuda import pathfinder
 
+from ...compiler.kernels.blas import Gemm
 from ...core import errors
 from ...core.precisions import current_precision
-from .blas import Gemm
 
 DATA = {"float32": 0, "float64": 1, "float16": 2, "bfloat16": 14}  # cudaDataType
 _COMPUTE_32F, _COMPUTE_64F, _COMPUTE_32F_FAST_TF32 = 68, 70, 77  # cublasComputeType_t

@@ -14,9 +14,11 @@ from ...compiler.device.memory import parse_limit
 from ...compiler.kernels.kernel import Extent, Kernel
 from ...compiler.kernels.prelude import prelude
 from ...core import errors
+from . import clblast
 from .devices import Choice, build_options, cl, find_devices, target_of, works_in_host_memory
 from .failures import decoded
 from .memory import Memory
+from .products import PRODUCTS, GemmFunction, PreparedGemm
 from .programs import Function, build, pack_offset
 from .transfers import Transfers
 
@@ -33,6 +35,8 @@ class OpenCLRuntime:
     def __init__(self, choice: Choice) -> None:
         self.name = str(choice)
         self.target = target_of(choice.device)
+        if clblast.wanted(choice.device):
+            self.target = self.target._replace(own=PRODUCTS)
         self.launched = 0
         self.copied = 0
         self.device: Any = None
@@ -48,26 +52,35 @@ class OpenCLRuntime:
         self._transfers = Transfers(self.queue, self._memory, shared)
         self._options = build_options(choice.device)
         self.allocate = self._memory.allocate
-        self._functions: dict[str, Function] = {}
+        self._functions: dict[str, Function | GemmFunction] = {}
         self._lock = threading.RLock()
         _opened.add(self)
 
     # --- kernels -----------------------------------------------------------------------------------------------------
 
-    def functions(self, kernels: Sequence[Kernel]) -> list[Function]:
+    def functions(self, kernels: Sequence[Kernel]) -> list[Function | GemmFunction]:
         with self._lock:
             new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
-            if new:
+            for name, kernel in new.items():
+                if not kernel.source:
+                    self._functions[name] = GemmFunction(self, kernel)
+            if written := [kernel for kernel in new.values() if kernel.source]:
                 target = self.target
                 text = prelude(target.dialect, target.doubles, target.loops)
-                self._functions |= build(self._context, self._options, self.name, text, list(new.values()))
+                self._functions |= build(self._context, self._options, self.name, text, written)
             return [self._functions[kernel.name] for kernel in kernels]
 
     def launch(
-        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
+        self,
+        function: Function | GemmFunction,
+        groups: Extent,
+        pointers: Sequence[tuple[Any, int]],
+        numbers: Sequence[Any],
     ) -> None:
         if 0 in groups:
             return
+        if isinstance(function, GemmFunction):
+            return PreparedGemm(self, function, pointers, numbers).run()
         kernel = function.kernel
         try:
             with self._lock:  # arguments are the kernel's state: they are set and queued by one thread at a time
@@ -78,8 +91,14 @@ class OpenCLRuntime:
             raise decoded(e, self.name, f"launching {function.name}") from e
 
     def prepare(
-        self, function: Function, groups: Extent, pointers: Sequence[tuple[Any, int]], numbers: Sequence[Any]
-    ) -> Prepared:
+        self,
+        function: Function | GemmFunction,
+        groups: Extent,
+        pointers: Sequence[tuple[Any, int]],
+        numbers: Sequence[Any],
+    ) -> Prepared | PreparedGemm:
+        if isinstance(function, GemmFunction):
+            return PreparedGemm(self, function, pointers, numbers)
         return Prepared(self, function, groups, pointers, numbers)
 
     # --- arrays ------------------------------------------------------------------------------------------------------

@@ -88,13 +88,11 @@ def _parts(buffer: DeviceBuffer) -> tuple[Any, Any, Any]:
 
 def _changes_nothing(primitive: Any, operands: Sequence[Any], y: ShapedArray) -> bool:
     x = operands[0] if operands else None
-    return (
-        len(operands) == 1
-        and type(x) is DeviceBuffer
-        and x.dtype == y.dtype
-        and x.shape == y.shape
-        and (getattr(primitive, "c", None) == "x" or primitive.name == "cast")
-    )
+    if len(operands) != 1 or type(x) is not DeviceBuffer or (x.shape, x.dtype) != (y.shape, y.dtype):
+        return False
+    if primitive.name == "cast":
+        return True
+    return getattr(primitive, "c", None) == "x" and x.dtype.kind != "c"  # conj is "x" of reals only
 
 
 class _View:

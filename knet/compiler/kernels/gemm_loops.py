@@ -17,6 +17,7 @@ from .contraction import Contraction, at, batch_places, number
 from .gemm_dots import gemm_dots
 from .gemm_panels import VECTOR, pack_panel, packed
 from .gemm_plan import Plan, ceil, dots, plan
+from .gemm_small import gemm_small, small
 from .kernel import Writer
 from .partial_sums import sum_parts
 
@@ -25,6 +26,9 @@ _HEX = "0123456789abcdef"
 
 def gemm(lowering: Any, p: Contraction) -> None:
     """Append the launches of a product that has elements."""
+    if small(lowering, p):
+        gemm_small(lowering, p)
+        return
     if dots(p):
         gemm_dots(lowering, p)
         return

@@ -39,6 +39,8 @@ class Shared(plan.Shared):
 class Lowering(plan.Lowering):
     """The launches of a graph on a device."""
 
+    widened = ()  # generators compute with half types in float32 themselves
+
     def __init__(self, graph: Graph, inputs: Sequence[Ref], outputs: Sequence[Ref], shared: Shared) -> None:
         self.target = shared.target
         self.literal = shared.literal

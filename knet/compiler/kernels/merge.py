@@ -205,6 +205,7 @@ def _printed(stage: _Stage) -> Launch:
         restrict,
         " | ".join("; ".join(one.text for one in part.launches) for part in stage.parts),
         sum(one.work for one in launches),
+        sum(one.flops for one in launches),
     )
 
 
@@ -213,7 +214,7 @@ def _renamed(body: str, names: dict[str, str]) -> str:
 
 
 def _without_local(body: str, declarations: list[str]) -> str:
-    """A body whose local memory is declared elsewhere, as OpenCL wants it, each array under a name of its own."""
+    """A body whose local memory is declared elsewhere, under names of its own: OpenCL wants it at the top."""
     for found in list(LOCAL.finditer(body)):
         name = found.group(2)
         new = f"{name}_of_{len(declarations)}"

@@ -12,6 +12,7 @@ from .kernel import Launch, Writer
 from .places import SMALL
 
 BLOCK = 1 << 12  # elements that a loop over two axes copies
+FEW = 1 << 10  # elements that are copied in the time of a launch, one by one
 EDGE = 32  # rows and columns of a tile of a transpose
 
 
@@ -77,7 +78,7 @@ def _loops(w: Writer, x: Ref, y: Ref, axes: list[Axis], turned: bool, text: str)
 {_outer(w, axes[:-2], "u / across / down", "        ")}
         for (INDEX i = top; i < bottom; i++)
             for (INDEX j = left; j < right; j++)
-                {b}[to + {_steps(w, (middle.y, last.y))}] = {a}[from + {_steps(w, (middle.x, last.x))}];
+                {b}[to + {_steps(w, (middle.y, last.y), y.size)}] = {a}[from + {_steps(w, (middle.x, last.x), y.size)}];
     }}
 """
     return w.launch(body, (-(-blocks // -(-blocks // groups)), 1, 1), text=text, work=y.size / 4)
@@ -125,7 +126,9 @@ def _tiles(w: Writer, x: Ref, y: Ref, axes: list[Axis], text: str) -> Launch:
     return w.launch(body, (tiles, 1, 1), items=(EDGE, 8, 1), text=text, work=y.size / 4)
 
 
-def _steps(w: Writer, strides: tuple[int, int]) -> str:
+def _steps(w: Writer, strides: tuple[int, int], size: int = FEW) -> str:
+    if size < FEW and not w.literal:  # one kernel whatever the strides are
+        return f"i * {w.number(strides[0])} + j * {w.number(strides[1])}"
     return w.offset(strides, ("i", "j"))
 
 

@@ -11,8 +11,11 @@ import weakref
 from types import SimpleNamespace
 from typing import Any
 
-import cupy
 import pytest
+
+pytest.importorskip("cupy", reason='the CUDA backend needs CuPy: pip install "knet[cuda13]"')
+
+import cupy
 from cupy.cuda.memory import OutOfMemoryError
 
 from knet.backends.cuda import nvrtc, runtime, staging

@@ -19,8 +19,9 @@ from fakes import Memory
 import knet
 import knet.numpy as knp
 from knet.backends.cuda import cublas, products
-from knet.backends.cuda.blas import Gemm
 from knet.compiler.graph import Graph, Node, Value
+from knet.compiler.kernels.blas import Gemm
+from knet.compiler.kernels.blas_calls import Product
 from knet.compiler.kernels.lower import Lowering, Shared, input_ref, output_ref
 from knet.compiler.layout import Ref
 from knet.core import ShapedArray, registry
@@ -46,7 +47,7 @@ def lowered(x, w, op="matmul", dtype=np.float32):
 
 
 def names(items):
-    return ["cublas" if isinstance(item, products.Product) else item.name for item in items]
+    return ["cublas" if isinstance(item, Product) else item.name for item in items]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ...compiler.layout import Ref
+from ..layout import Ref
 
-N, T = 0, 1  # CUBLAS_OP_N, CUBLAS_OP_T
-_LARGEST = 2**31 - 1  # sizes and leading dimensions are C ints
+N, T = 0, 1
+_LARGEST = 2**31 - 1  # libraries have sizes and leading dimensions in C ints
 
 
 class Gemm(NamedTuple):
