@@ -19,9 +19,30 @@ from ...core import ShapedArray, errors
 from ...core.pointwise import Elementwise
 from . import linear
 from .exchange import adopted, array_of
-from .libraries import Call, Modules, call_of, compute, wide
+from .libraries import Call, call_of, compute, wide
 
-CUPY = Modules("cupy", "cupyx.scipy.special", "cupyx.scipy.linalg")
+
+class CuPy:
+    """See :class:`.libraries.Modules`."""
+
+    xp = cupy
+
+    @functools.cached_property
+    def special(self) -> Any:
+        """Special functions."""
+        import cupyx.scipy.special  # deferred: it defines hundreds
+
+        return cupyx.scipy.special
+
+    @functools.cached_property
+    def linalg(self) -> Any:
+        """Linear algebra beyond that of ``cupy.linalg``."""
+        import cupyx.scipy.linalg  # deferred: it loads cuBLAS
+
+        return cupyx.scipy.linalg
+
+
+CUPY: Any = CuPy()
 
 
 class CudaOperation(Operation):

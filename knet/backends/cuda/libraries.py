@@ -7,10 +7,8 @@ NumPy's and SciPy's in their place.
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,32 +16,18 @@ from ...core import ShapedArray, errors
 from . import linear
 
 
-class Modules:
-    """Modules of functions, each imported when it is first used.
+class Modules(Protocol):
+    """Modules of functions.
 
-    Args:
-      xp: name of numpy, or of what is like it.
-      special: likewise of scipy.special.
-      linalg: likewise of scipy.linalg.
+    Attributes:
+      xp: numpy, or what is like it.
+      special: likewise scipy.special.
+      linalg: likewise scipy.linalg.
     """
 
-    def __init__(self, xp: str, special: str, linalg: str) -> None:
-        self._names = {"xp": xp, "special": special, "linalg": linalg}
-
-    @functools.cached_property
-    def xp(self) -> Any:
-        """Arrays and what is done with them."""
-        return importlib.import_module(self._names["xp"])
-
-    @functools.cached_property
-    def special(self) -> Any:
-        """Special functions."""
-        return importlib.import_module(self._names["special"])
-
-    @functools.cached_property
-    def linalg(self) -> Any:
-        """Linear algebra beyond that of ``xp``."""
-        return importlib.import_module(self._names["linalg"])
+    xp: Any
+    special: Any
+    linalg: Any
 
 
 class Call(NamedTuple):
@@ -145,6 +129,7 @@ COMPLEX: dict[str, Call] = {
     **{name: _ufunc(name) for name in _SAME},
     **{name: _ufunc(theirs) for name, theirs in _OTHER.items()},
     **{name: _truth(name) for name in ("logical_and", "logical_not", "logical_or", "logical_xor")},
+    "stop_gradient": Call(lambda lib, x: x),
     "expm1": Call(_expm1),
     "cast": Call(_cast),
     "reduce_sum": _reduction("sum"),

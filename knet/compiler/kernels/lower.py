@@ -7,7 +7,6 @@ from typing import Any
 
 from ...core import dtypes
 from ...core.ops import reduce
-from ..decompose import WIDENED
 from ..fuse import REDUCTIONS, Cluster
 from ..graph import Graph, Node, Value
 from ..layout import Buffer, Ref
@@ -45,11 +44,6 @@ class Lowering(plan.Lowering):
         self.target = shared.target
         self.literal = shared.literal
         super().__init__(graph, inputs, outputs, shared)
-
-    @property
-    def widened(self) -> list[str]:  # type: ignore[override]
-        """Operations of half types that are done in float32: libraries take them as they are."""
-        return [name for name in WIDENED if name not in self.target.own]
 
     # --- what generators use ------------------------------------------------------------------------------------------
 

@@ -7,9 +7,12 @@ import ctypes
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.linalg
+import scipy.special
 
 pytest.importorskip("cupy", reason='the CUDA backend needs CuPy: pip install "knet[cuda13]"')
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,7 +26,6 @@ import knet
 import knet.backends.cuda as package
 import knet.numpy as knp
 from knet.backends.cuda import by_cupy, products
-from knet.backends.cuda.libraries import Modules
 from knet.compiler.device.buffer import DeviceBuffer, dense_layout
 from knet.compiler.passes import optimize
 from knet.core import Device
@@ -59,7 +61,7 @@ def here(monkeypatch):
     monkeypatch.setattr(by_cupy, "queued_by_cupy", queued)
     monkeypatch.setattr(by_cupy, "_own", lambda y, operands: y)
     monkeypatch.setattr(by_cupy, "available", lambda library: True)
-    monkeypatch.setattr(by_cupy, "CUPY", Modules("numpy", "scipy.special", "scipy.linalg"))
+    monkeypatch.setattr(by_cupy, "CUPY", SimpleNamespace(xp=np, special=scipy.special, linalg=scipy.linalg))
     monkeypatch.setattr(package, "count_devices", lambda: 1)
     monkeypatch.setattr(products, "available", lambda: False)
     monkeypatch.setenv("KNET_FALLBACK", "error")
