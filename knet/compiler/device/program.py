@@ -42,7 +42,7 @@ class Program:
         items = merge(lowering.items, runtime.target)
         self.peak_bytes = place(list(_flat(items)))
         self.noting = lowering.shared.noting
-        self.on_host = any(isinstance(item, HostCall) for item in _flat(items))
+        self.on_host = any(map(waits, items))
         launches = list(_launches(items))
         kernels = {item.kernel.name: item.kernel for item in launches}
         functions = dict(zip(kernels, runtime.functions(list(kernels.values()))))
@@ -56,6 +56,7 @@ class Program:
         for i, array in enumerate(lowering.shared.constants):
             self.places[f"constant{i}"] = (runtime.upload(np.asarray(array._host("a constant"))), 0)
         self.workspace = runtime.allocate(self.peak_bytes) if self.peak_bytes else None
+        self.items = items
         self.steps = [self._step(item, functions) for item in items]
         self.lock = threading.Lock()
 
@@ -247,6 +248,17 @@ def _flat(items: Sequence[Any]) -> Iterator[Any]:
             yield End(item)
         else:
             yield item
+
+
+def waits(item: Any) -> bool:
+    """Whether an item has an operation in it that is done eagerly, and may wait for the device."""
+    return any(isinstance(inner, HostCall) for inner in _flat([item]))
+
+
+def moving(items: Sequence[Any]) -> set[str]:
+    """Names of the program's arguments and results that items touch."""
+    buffers = (buffer for item in _flat(items) for buffer in item.buffers)
+    return {buffer.name for buffer in buffers if buffer.kind in ("input", "output")}
 
 
 def _launches(items: Sequence[Any]) -> Iterator[Any]:

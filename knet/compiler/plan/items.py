@@ -18,7 +18,7 @@ from ..layout import Buffer, Ref
 
 @dataclass
 class HostCall:
-    """An operation that NumPy does between two pieces of the program."""
+    """An operation that is done eagerly between two pieces of the program: by NumPy, or by a backend's library."""
 
     node: Any
     operands: list[Any]  # Ref, or a Python number
