@@ -27,6 +27,7 @@ from catalog import (
 
 import knet
 import knet.numpy as knp
+from knet.core import registry
 from knet.testing import check_grads
 
 F32, F64 = knp.float32, knp.float64
@@ -98,6 +99,14 @@ def countable(row, arrays, params, moving):
     """Whether differences can say anything: operands and result have elements, and double precision."""
     results = each(aval(row, arrays, params))
     return any(r.size and r.dtype in (F64, C128) for r in results) and any(arrays[i].size for i in moving)
+
+
+def test_an_operand_of_numpy_has_its_tangent_beside_it(backend):
+    """It is computed with on the default device, whatever NumPy's own ``device`` says."""
+    y, t = knet.jvp(
+        lambda x: registry["concatenate"](x, np.ones(1, np.float32), axis=0), (knp.ones(2),), (knp.ones(2),)
+    )
+    assert y.device is t.device and y.device.backend.name == backend and t.tolist() == [1, 1, 0]
 
 
 @pytest.mark.parametrize(("name", "i"), pairs(RULE))

@@ -152,6 +152,15 @@ def test_slice_and_its_adjoint(shape, data):
     assert np.array_equal(np.asarray(changed), want)
 
 
+def test_parts_of_another_dtype_are_converted(backend):
+    """Though rules say one dtype: memory of another must not be read as if it had the result's."""
+    x, u, ids = knp.arange(4.0, dtype="float64"), knp.asarray([9.0, 8.0]), knp.asarray([1, 2])
+    assert np.array_equal(registry["update_slice"](x, u, starts=(1,), steps=(1,)), [0, 9, 8, 3])
+    assert np.array_equal(registry["concatenate"](x, u, axis=0), [0, 1, 2, 3, 9, 8])
+    assert np.array_equal(registry["put"](x, ids, u), [0, 9, 8, 3])
+    assert np.array_equal(registry["put_add"](x, ids, u), [0, 10, 10, 3])
+
+
 @given(shapes.filter(bool), st.data())
 def test_concatenate_and_split(shape, data):
     axis = data.draw(st.integers(0, len(shape) - 1))

@@ -153,8 +153,8 @@ def _outer(w: Writer, axes: list[Axis], place: str, indent: str) -> str:
 
 def concatenate(lowering: Any, node: Node) -> bool:
     """A copy of each operand that is not computed in place."""
-    if any(type(x) is not Value for x in node.operands):
-        return False
+    if any(type(x) is not Value or x.dtype != node.results[0].dtype for x in node.operands):
+        return False  # what is copied as bits must have the result's; NumPy converts the rest
     plan.concatenate(lowering, node)
     return True
 

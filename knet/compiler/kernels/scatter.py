@@ -87,6 +87,8 @@ def added(y: str, u: str, dtype: Any) -> str:
 def _put(lowering: Any, node: Node, raw: bool, then: Callable[[str, str], str]) -> bool:
     if any(type(v) is not Value for v in node.operands):
         return False
+    if any(node.operands[i].dtype != node.results[0].dtype for i in (0, 2)):  # elements are moved as they are
+        return False
     count, d = node.results[0].shape[0], size_of(node.results[0].shape[1:])
     ids = vector(lowering, lowering.ref(node.operands[1]))
     u = matrix(lowering, lowering.ref(node.operands[2]), ids.size, d)

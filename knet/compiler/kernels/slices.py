@@ -22,7 +22,7 @@ def unslice(lowering: Any, node: Node) -> bool:
 
 def update_slice(lowering: Any, node: Node) -> bool:
     """x but for u at the places of a slice."""
-    if any(type(v) is not Value for v in node.operands):
+    if any(type(v) is not Value or v.dtype != node.results[0].dtype for v in node.operands):
         return False
     x, u = (lowering.ref(v) for v in node.operands)
     _launch(lowering, node, u, x)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..array import Array
 from ..aval import Shape
 from ..device import as_device, from_numpy
 from . import shape as shape_ops
@@ -22,14 +23,19 @@ def zeros(shape: Shape, dtype: Any, device: Any = None) -> Any:
     return full(shape, 0, dtype, device)
 
 
+def _device_of(x: Any) -> Any:
+    """Where an operand is computed with: a NumPy array, whose own ``device`` is text, on the default device."""
+    return x.device if isinstance(x, Array) else None
+
+
 def zeros_like(x: Any) -> Any:
     """Zeros with the shape, dtype and device of x."""
-    return full(x.shape, 0, x.dtype, x.device)
+    return full(x.shape, 0, x.dtype, _device_of(x))
 
 
 def ones_like(x: Any) -> Any:
     """Ones with the shape, dtype and device of x."""
-    return full(x.shape, 1, x.dtype, x.device)
+    return full(x.shape, 1, x.dtype, _device_of(x))
 
 
 def arange(stop: int, dtype: Any, device: Any = None) -> Any:
