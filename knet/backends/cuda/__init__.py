@@ -1,4 +1,7 @@
-"""The CUDA backend: kernels printed by Knet and compiled by NVRTC, products by cuBLAS, memory and streams by CuPy."""
+"""The CUDA backend: kernels printed by Knet and compiled by NVRTC, products by cuBLAS, memory and streams by CuPy.
+
+What has no kernel is CuPy's as far as that goes (``libraries.py``), and the host's beyond.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,11 @@ except ImportError as e:
 
 from ...compiler.device.backend import KernelBackend
 from ...compiler.device.buffer import DeviceBuffer
-from ...compiler.device.eager import Operation
 from . import exchange
+from .by_cupy import CudaOperation
 from .devices import count_devices
 from .graph import CudaProgram
+from .libraries import CALLS
 from .products import PRODUCTS
 from .runtime import CudaRuntime
 
@@ -27,6 +31,7 @@ class CUDA(KernelBackend):
     """See :class:`knet.core.device.Backend`."""
 
     name = "cuda"
+    operation = CudaOperation
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,8 +46,8 @@ class CUDA(KernelBackend):
             return self._runtimes
 
     def kernel(self, primitive: Any) -> Any:
-        if primitive.name in PRODUCTS:
-            return self.operations.setdefault(primitive, Operation(primitive))
+        if primitive.name in PRODUCTS or primitive.name in CALLS:
+            return self.operations.setdefault(primitive, CudaOperation(primitive))
         return super().kernel(primitive)
 
     def compile(self, graph: Any, device: Any, donated: tuple[int, ...]) -> CudaProgram:

@@ -42,15 +42,24 @@ class Exported:
         return {**described, "data": (address, True)}  # read-only, as Knet's arrays are
 
 
+def array_of(buffer: DeviceBuffer) -> Any:
+    """An array of CuPy's in the memory of a buffer. The device must be current."""
+    shape, strides, dtype = buffer.layout
+    pointer = buffer.memory + buffer.offset * dtype.itemsize
+    return cupy.ndarray(shape, dtype, pointer, strides=tuple(step * dtype.itemsize for step in strides))
+
+
+def adopted(array: Any, runtime: Any) -> DeviceBuffer:
+    """A buffer in the memory of an array of CuPy's, whose strides are multiples of the elements' size."""
+    dtype = dtypes.canonical(array.dtype)
+    strides = tuple(step // dtype.itemsize for step in array.strides)
+    return DeviceBuffer(runtime, array.data, (array.shape, strides, dtype))
+
+
 def exported(buffer: DeviceBuffer) -> Exported:
     """What speaks for a buffer."""
-    shape, strides, dtype = buffer.layout
-    itemsize = dtype.itemsize
-    runtime = buffer.runtime
-    with runtime.current():
-        pointer = buffer.memory + buffer.offset * itemsize
-        steps = tuple(step * itemsize for step in strides)
-        return Exported(cupy.ndarray(shape, dtype, pointer, strides=steps), runtime)
+    with buffer.runtime.current():
+        return Exported(array_of(buffer), buffer.runtime)
 
 
 def imported(x: Any, runtime: Any, copy: bool) -> DeviceBuffer:
@@ -66,5 +75,4 @@ def imported(x: Any, runtime: Any, copy: bool) -> DeviceBuffer:
             array = array.copy()
     if any(step % dtype.itemsize for step in array.strides):
         raise BufferError("from_dlpack: strides between elements: copy the array first")
-    strides = tuple(step // dtype.itemsize for step in array.strides)
-    return DeviceBuffer(runtime, array.data, (array.shape, strides, dtype))
+    return adopted(array, runtime)

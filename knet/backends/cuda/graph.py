@@ -1,5 +1,8 @@
 """Compiled programs as CUDA graphs: all launches of a call recorded once, then queued by one call of the driver.
 
+Operations that are done eagerly in between, by the host or by CuPy, are no part of a graph: there is one for each
+stretch of launches before, between and behind them.
+
 A graph has addresses in it. The workspace and the constants of a program never move. Its arguments and results do, but
 in a training loop they return to the same few addresses, because the pool hands freed memory out again: so there is a
 graph for each set of addresses that was met twice. An argument or a result that keeps moving is *staged* instead: the
@@ -8,13 +11,16 @@ graph has an address of its own for it, and its contents are copied there before
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from cupy_backends.cuda.api import runtime as api
 
-from ...compiler.device.program import Place, Program
+from ...compiler.device.program import Place, Program, moving, waits
+from ...compiler.plan.loops import Loop
+from ...core.aval import size_of
 from ...core.precisions import current_precision
 
 MOVES = 4  # addresses of an argument or a result before it is staged
@@ -44,7 +50,7 @@ class Captured:
     Args:
       runtime: of the device.
       queue: queues all launches, given the places of all slots; the same launches each time, and nothing that waits.
-      inputs, outputs: (name, bytes) of what moves.
+      inputs, outputs: (name, bytes) of what moves: what is read, and what is written; some may be both.
     """
 
     def __init__(
@@ -56,8 +62,10 @@ class Captured:
     ) -> None:
         self.runtime = runtime
         self.queue = queue
-        self.inputs = [Slot(*one) for one in inputs]
-        self.outputs = [Slot(*one) for one in outputs]
+        slots = {name: Slot(name, nbytes) for name, nbytes in (*inputs, *outputs)}
+        self.slots = list(slots.values())
+        self.inputs = [slots[name] for name, _ in inputs]
+        self.outputs = [slots[name] for name, _ in outputs]
         self.graphs: dict[Any, Any] = {}
         self.met: set[Any] = set()
         self.refusal: str | None = None  # why there will be no graph
@@ -92,14 +100,13 @@ class Captured:
 
     def _key(self, places: dict[str, Place]) -> tuple[Any, ...]:
         """All that a graph depends on."""
-        slots = [*self.inputs, *self.outputs]
-        addresses = [address(places[slot.name]) for slot in slots if slot.staged is None]
+        addresses = [address(places[slot.name]) for slot in self.slots if slot.staged is None]
         status = places.get("status0")
         return (current_precision(), status and address(status), *addresses)
 
     def _notice(self, places: dict[str, Place]) -> None:
         """Stage what has been at too many addresses."""
-        for slot in (*self.inputs, *self.outputs):
+        for slot in self.slots:
             if slot.staged is None:
                 slot.met.add(address(places[slot.name]))
                 if len(slot.met) > MOVES:
@@ -110,7 +117,7 @@ class Captured:
     def _capture(self, places: dict[str, Place]) -> Any:
         """A graph of the launches; None, and none ever, where CUDA refuses."""
         runtime = self.runtime
-        own = {slot.name: (slot.staged, 0) for slot in (*self.inputs, *self.outputs) if slot.staged is not None}
+        own = {slot.name: (slot.staged, 0) for slot in self.slots if slot.staged is not None}
         before = runtime.launched
         try:
             with runtime.capturing() as captured:
@@ -141,19 +148,39 @@ def allowed() -> bool:
 
 
 class CudaProgram(Program):
-    """A program that becomes graphs, unless operations in between run on the host."""
+    """A program that becomes a graph, or one for each stretch between operations that are not launches."""
 
     def __init__(self, graph: Any, device: Any, runtime: Any, donated: tuple[int, ...]) -> None:
         super().__init__(graph, device, runtime, donated)
-        self.captured: Captured | None = None
-        if allowed() and not self.on_host:
-            inputs = [(f"input{i}", x.nbytes) for i, x in enumerate(graph.inputs)]
-            outputs = [(f"output{j}", nbytes) for j, nbytes in enumerate(self.sizes)]
-            self.captured = Captured(runtime, super().queue, inputs, outputs)
+        self.captured: list[Captured] = []
+        self.parts: list[Callable[[dict[str, Place]], None]] = []
+        pairs = zip(self.items, self.steps)
+        for waiting, stretch in itertools.groupby(pairs, key=lambda pair: waits(pair[0])):
+            items, steps = zip(*stretch)
+            if waiting or not allowed() or (self.on_host and len(items) == 1 and not isinstance(items[0], Loop)):
+                self.parts += [step.run for step in steps]
+            else:
+                self.captured.append(self._captured(items, steps))
+                self.parts.append(self.captured[-1])
+
+    def _captured(self, items: Sequence[Any], steps: Sequence[Any]) -> Captured:
+        def queue(places: dict[str, Place]) -> None:
+            for step in steps:
+                step.run(places)
+
+        touched = moving(items)
+        inputs = [(f"input{i}", size_of(shape) * dtype.itemsize) for i, (shape, _, dtype) in enumerate(self.inputs)]
+        outputs = [(f"output{j}", nbytes) for j, nbytes in enumerate(self.sizes)]
+        # What a stretch leaves of a result, and what it finds there, is part of it only.
+        kept = outputs if self.on_host else []
+        return Captured(
+            self.runtime,
+            queue,
+            [slot for slot in (*inputs, *kept) if slot[0] in touched],
+            [slot for slot in outputs if slot[0] in touched],
+        )
 
     def queue(self, places: dict[str, Place]) -> None:
         """Queue all launches."""
-        if self.captured is None:
-            super().queue(places)
-        else:
-            self.captured(places)
+        for part in self.parts:
+            part(places)

@@ -51,8 +51,8 @@ def _taken(node: Node) -> bool:
 PRODUCTS = {"matmul": matmul, "matvec": matvec}
 
 
-def library_function(kernel: Kernel) -> GemmFunction:
-    """What runs a kernel without a text."""
+def product_function(kernel: Kernel) -> GemmFunction:
+    """What runs a product."""
     return GemmFunction(kernel.name.removeprefix(_PREFIX), kernel.itemsizes[0])
 
 

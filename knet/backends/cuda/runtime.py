@@ -19,9 +19,11 @@ from ...compiler.kernels.prelude import prelude
 from ...compiler.kernels.target import Target
 from ...core import errors
 from . import nvrtc
+from .by_cupy import library_of
 from .cublas import Blas
+from .cudnn import PREFIX, ConvolutionFunction, Cudnn
 from .launch import Function
-from .products import PRODUCTS, library_function
+from .products import PRODUCTS, product_function
 from .staging import Staging
 
 
@@ -51,6 +53,7 @@ class CudaRuntime:
         self.status: Any = None  # see knet.compiler.device.status
         self.pending = False
         self.device: Any = None
+        self.cudnn = Cudnn(self)
         with self.current():
             self.stream = cupy.cuda.Stream(non_blocking=True)
             self.queue = self._thread.queue = self.stream.ptr
@@ -62,7 +65,8 @@ class CudaRuntime:
                 items=256,
                 units=api.deviceGetAttribute(api.cudaDevAttrMultiProcessorCount, index),
                 local_bytes=api.deviceGetAttribute(api.cudaDevAttrMaxSharedMemoryPerBlock, index),
-                own=PRODUCTS,
+                own={**PRODUCTS, **self.cudnn.generators},
+                aside=library_of,
             )
         self._pool = cupy.cuda.MemoryPool()
         self._staging = Staging(self.stream)
@@ -119,6 +123,7 @@ class CudaRuntime:
                 self._capture_stream = cupy.cuda.Stream(non_blocking=True)
             stream = self._capture_stream
             self.blas.prepare_for(stream.ptr)
+            self.cudnn.prepare_for(stream.ptr)
             with self.queueing_in(stream):
                 stream.begin_capture()
                 try:
@@ -250,6 +255,11 @@ class _Thread(threading.local):
     """The stream in which a thread queues; 0 before it first does."""
 
     queue = 0
+
+
+def library_function(kernel: Kernel) -> Any:
+    """What runs a kernel without a text: a call of a library."""
+    return ConvolutionFunction(kernel) if kernel.name.startswith(PREFIX) else product_function(kernel)
 
 
 def program(kernels: Sequence[Kernel]) -> str:

@@ -21,9 +21,14 @@ from .status import check
 
 
 class KernelBackend:
-    """See :class:`knet.core.device.Backend`; a subclass names itself and its runtimes."""
+    """See :class:`knet.core.device.Backend`; a subclass names itself and its runtimes.
+
+    Attributes:
+      operation: the class of eager operations.
+    """
 
     name = ""
+    operation = Operation
 
     def __init__(self) -> None:
         self.operations: dict[Any, Operation] = {}
@@ -44,7 +49,7 @@ class KernelBackend:
     def kernel(self, primitive: Any) -> Any:
         if not has_kernel(primitive):
             return None
-        return self.operations.setdefault(primitive, Operation(primitive))
+        return self.operations.setdefault(primitive, self.operation(primitive))
 
     def from_host(self, array: np.ndarray[Any, Any], device: Any) -> DeviceBuffer:
         runtime = self.runtime(device)
@@ -81,7 +86,7 @@ class KernelBackend:
 
     def cast(self, buffer: DeviceBuffer, dtype: np.dtype[Any]) -> DeviceBuffer:
         cast = elementwise._cast
-        return self.operations.setdefault(cast, Operation(cast))(buffer, dtype=dtype)
+        return self.operations.setdefault(cast, self.operation(cast))(buffer, dtype=dtype)
 
     def synchronize(self, device: Any) -> None:
         runtime = self.runtime(device)

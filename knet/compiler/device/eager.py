@@ -73,8 +73,12 @@ class Operation:
             graph, refs, [output_ref(j, y) for j, y in enumerate(graph.outputs)], Shared(runtime.target, literal=False)
         )
         if any(isinstance(item, HostCall) for item in lowering.items):
-            return _OnHost(primitive, params)
+            return self.aside(operands, params, results)
         return Launches(runtime, lowering, list(inputs), primitive.multiple, results)
+
+    def aside(self, operands: Sequence[Any], params: dict[str, Any], results: Sequence[ShapedArray]) -> Any:
+        """What is done for operands of dtypes without a kernel: the body, on the host, or what a backend knows."""
+        return _OnHost(self.primitive, params)
 
 
 def _parts(buffer: DeviceBuffer) -> tuple[Any, Any, Any]:

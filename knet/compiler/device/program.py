@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from ..kernels.lower import lower
 from ..kernels.merge import merge
 from ..layout import Buffer, Ref
 from ..plan.donate import share
-from ..plan.items import Begin, End, HostCall
+from ..plan.items import Begin, End, HostCall, Timing
 from ..plan.loops import Loop
 from ..plan.memory import place
 from .buffer import DeviceBuffer, dense_layout, is_dense
@@ -41,12 +42,13 @@ class Program:
         items = merge(lowering.items, runtime.target)
         self.peak_bytes = place(list(_flat(items)))
         self.noting = lowering.shared.noting
-        self.on_host = any(isinstance(item, HostCall) for item in _flat(items))
+        self.on_host = any(map(waits, items))
         launches = list(_launches(items))
         kernels = {item.kernel.name: item.kernel for item in launches}
         functions = dict(zip(kernels, runtime.functions(list(kernels.values()))))
         self.source = "\n".join(kernel.source for kernel in kernels.values())
         self.kernels = tuple(_texts(items))
+        self.items = items
         self.inputs = [dense_layout(x.shape, x.dtype) for x in graph.inputs]
         self.outputs = [dense_layout(y.shape, y.dtype) for y in graph.outputs]
         self.sizes = [max(1, y.nbytes) for y in graph.outputs]
@@ -54,11 +56,12 @@ class Program:
         for i, array in enumerate(lowering.shared.constants):
             self.places[f"constant{i}"] = (runtime.upload(np.asarray(array._host("a constant"))), 0)
         self.workspace = runtime.allocate(self.peak_bytes) if self.peak_bytes else None
+        self.items = items
         self.steps = [self._step(item, functions) for item in items]
         self.lock = threading.Lock()
 
     def __call__(self, arrays: Sequence[DeviceArray]) -> list[DeviceArray]:
-        runtime, places = self.runtime, self.places
+        runtime = self.runtime
         buffers = [x._buffer for x in arrays]
         for i, (b, layout) in enumerate(zip(buffers, self.inputs)):
             if b.layout is not layout and not is_dense(b.layout):
@@ -72,18 +75,48 @@ class Program:
                 memory = runtime.allocate(nbytes)
             results.append(DeviceBuffer(runtime, memory, layout))
         with self.lock:
-            for i, b in enumerate(buffers):
-                places[f"input{i}"] = b.memory, b.offset * b.dtype.itemsize
-            for j, y in enumerate(results):
-                places[f"output{j}"] = y.memory, 0
-            if self.noting:
-                places["status0"] = fresh(runtime), 0
-            self.queue(places)
-            for i in range(len(buffers)):  # a program must not keep its arguments alive
-                del places[f"input{i}"]
-            for j in range(len(results)):
-                del places[f"output{j}"]
+            self._between(buffers, results, self.queue)
         return [DeviceArray(y, self.device) for y in results]
+
+    def _between(
+        self, buffers: Sequence[Any], results: Sequence[Any], queue: Callable[[dict[str, Place]], None]
+    ) -> None:
+        """Call ``queue`` with the places of arguments and results, which are forgotten then: they must not live on."""
+        places = self.places
+        for i, b in enumerate(buffers):
+            places[f"input{i}"] = b.memory, b.offset * b.dtype.itemsize
+        for j, y in enumerate(results):
+            places[f"output{j}"] = y.memory, 0
+        if self.noting:
+            places["status0"] = fresh(self.runtime), 0
+        queue(places)
+        for i in range(len(buffers)):
+            del places[f"input{i}"]
+        for j in range(len(results)):
+            del places[f"output{j}"]
+
+    def profile(self, arrays: Sequence[DeviceArray], repeats: int = 10) -> list[Timing]:
+        """Time of each launch, the median of ``repeats`` runs, from an idle device to an idle device: what queueing
+        and waiting cost is in it. A loop counts as one. Nothing is donated."""
+        runtime = self.runtime
+        buffers = [x._buffer if is_dense(x._buffer.layout) else in_order(x._buffer) for x in arrays]
+        results = [DeviceBuffer(runtime, runtime.allocate(n), y) for n, y in zip(self.sizes, self.outputs)]
+        seconds: list[list[float]] = []
+
+        def timed(places: dict[str, Place]) -> None:
+            row = []
+            for step in self.steps:
+                runtime.synchronize()
+                start = time.perf_counter()
+                step.run(places)
+                runtime.synchronize()
+                row.append(time.perf_counter() - start)
+            seconds.append(row)
+
+        with self.lock:
+            for _ in range(repeats):
+                self._between(buffers, results, timed)
+        return [_timing(item, s) for item, s in zip(self.items, np.median(seconds, 0).tolist())]
 
     def queue(self, places: dict[str, Place]) -> None:
         """Queue all launches; ``places`` has the memory of inputs, outputs, constants and status by name."""
@@ -217,12 +250,32 @@ def _flat(items: Sequence[Any]) -> Iterator[Any]:
             yield item
 
 
+def waits(item: Any) -> bool:
+    """Whether an item has an operation in it that is done eagerly, and may wait for the device."""
+    return any(isinstance(inner, HostCall) for inner in _flat([item]))
+
+
+def moving(items: Sequence[Any]) -> set[str]:
+    """Names of the program's arguments and results that items touch."""
+    buffers = (buffer for item in _flat(items) for buffer in item.buffers)
+    return {buffer.name for buffer in buffers if buffer.kind in ("input", "output")}
+
+
 def _launches(items: Sequence[Any]) -> Iterator[Any]:
     for item in items:
         if isinstance(item, Loop):
             yield from _launches(item.items)
         elif not isinstance(item, HostCall):
             yield item
+
+
+def _timing(item: Any, seconds: float, times: int = 1) -> Timing:
+    if isinstance(item, Loop):
+        rows = [_timing(inner, 0.0, times * item.length) for inner in item.items]
+        return Timing(item.text, seconds, sum(r.flops for r in rows), sum(r.nbytes for r in rows))
+    arrays = [ref for ref in item.operands if isinstance(ref, Ref)]
+    nbytes = times * sum(ref.size * ref.dtype.itemsize for ref in arrays)
+    return Timing(item.text, seconds, times * getattr(item, "flops", 0.0), nbytes)
 
 
 def _texts(items: Sequence[Any], indent: str = "") -> Iterator[str]:

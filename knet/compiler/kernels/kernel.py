@@ -66,7 +66,7 @@ class Launch:
       groups, items: how many groups, of how many items.
       restrict: whether no array that it writes overlaps another one.
       text: what it computes, for people.
-      work: operations, for people and for deciding what is small.
+      work: operations, for deciding what is small; ``flops`` those of products and convolutions, for people.
       same: pairs (read, written operand) that may share memory: each element is read right before it is written.
     """
 
@@ -82,6 +82,7 @@ class Launch:
     restrict: bool
     text: str
     work: float = 0.0
+    flops: float = 0.0
     same: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -204,6 +205,7 @@ class Writer:
             restrict,
             text or self.name,
             work,
+            2 * work if text.startswith("product") else work if text.startswith("conv") else 0.0,
             same,
         )
 

@@ -88,6 +88,10 @@ class Lowering(plan.Lowering):
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         movement.copy(self, x, y, text)
 
+    def on_host(self, node: Node) -> None:
+        super().on_host(node)
+        self.items[-1].text = f"{node.op.name} by {self.target.aside(node)}"
+
     def cluster(self, cluster: Cluster) -> None:
         inputs, outputs = self.operands(cluster)
         text = " ".join(n.op.name for n in cluster.nodes)

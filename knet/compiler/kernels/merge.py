@@ -205,6 +205,7 @@ def _printed(stage: _Stage) -> Launch:
         restrict,
         " | ".join("; ".join(one.text for one in part.launches) for part in stage.parts),
         sum(one.work for one in launches),
+        sum(one.flops for one in launches),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ class Target(NamedTuple):
       vector: floats in a vector register of a CPU; 1 on GPUs.
       doubles: whether float64 can be computed with.
       own: generators of the backend itself, by the operation's name, which are asked before those of all devices.
+      aside: what computes a node that has no kernel, for people.
     """
 
     dialect: str
@@ -30,3 +31,4 @@ class Target(NamedTuple):
     vector: int = 1
     doubles: bool = True
     own: Mapping[str, Any] = MappingProxyType({})
+    aside: Callable[[Any], str] = lambda node: "NumPy"

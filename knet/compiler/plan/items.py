@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..layout import Buffer, Ref
 
 
 @dataclass
 class HostCall:
-    """An operation that NumPy does between two pieces of the program."""
+    """An operation that is done eagerly between two pieces of the program: by NumPy, or by a backend's library."""
 
     node: Any
     operands: list[Any]  # Ref, or a Python number
@@ -33,6 +33,15 @@ class HostCall:
     def written(self) -> set[Buffer]:
         """Buffers of the results."""
         return {ref.buffer for ref in self.results}
+
+
+class Timing(NamedTuple):
+    """What a part of a program computes, its seconds, operations on floats in products, bytes of its arrays."""
+
+    text: str
+    seconds: float
+    flops: float
+    nbytes: int
 
 
 @dataclass

@@ -303,14 +303,15 @@ def det(x: Any) -> Any:
     return lapack(x, np.linalg.det, failure=lambda: errors.singular("det", "x", x))
 
 
-def _cofactor(x: Any) -> Any:
+def cofactors(x: Any, xp: Any = np) -> Any:
+    """Body of cofactor, by NumPy or a module of its functions."""
     # From x = u s v: det(u) conj(u) c conj(v) det(v), where c_i is the product of all s but s_i. No division.
-    u, s, v = np.linalg.svd(x)
-    ones = np.ones((*s.shape[:-1], 1), s.dtype)
-    before = np.concatenate([ones, np.multiply.accumulate(s, -1)[..., :-1]], -1)[..., : s.shape[-1]]
-    after = np.concatenate([ones, np.multiply.accumulate(s[..., ::-1], -1)[..., :-1]], -1)[..., : s.shape[-1]]
-    c = before * after[..., ::-1] * (np.linalg.det(u) * np.linalg.det(v))[..., None]
-    return (np.conj(u) * c[..., None, :]) @ np.conj(v)
+    u, s, v = xp.linalg.svd(x)
+    ones = xp.ones((*s.shape[:-1], 1), s.dtype)
+    before = xp.concatenate([ones, xp.cumprod(s, -1)[..., :-1]], -1)[..., : s.shape[-1]]
+    after = xp.concatenate([ones, xp.cumprod(s[..., ::-1], -1)[..., :-1]], -1)[..., : s.shape[-1]]
+    c = before * after[..., ::-1] * (xp.linalg.det(u) * xp.linalg.det(v))[..., None]
+    return (xp.conj(u) * c[..., None, :]) @ xp.conj(v)
 
 
 def _cofactor_vjp(g: Any, y: Any, x: Any) -> Any:
@@ -326,7 +327,7 @@ def cofactor(x: Any) -> Any:
 
     x: [..., M, M]. Returns [..., M, M]. Derivative: for regular x; LinAlgError where x is singular.
     """
-    return lapack(x, _cofactor, failure=lambda: errors.not_converged("cofactor", "x", x))
+    return lapack(x, cofactors, failure=lambda: errors.not_converged("cofactor", "x", x))
 
 
 def _slogdet_aval(x: Any) -> tuple[ShapedArray, ShapedArray]:
@@ -375,18 +376,21 @@ _PADE = [
 _PADE_RADIUS = 5.371920351148152
 
 
-def _expm(x: Any) -> Any:
-    size = np.abs(x).sum(-2).max(-1, initial=0)[..., None, None]
-    halvings = np.ceil(np.log2(np.where(np.isfinite(size) & (size > _PADE_RADIUS), size / _PADE_RADIUS, 1)))
-    x = x * np.exp2(-halvings).astype(x.real.dtype)
-    powers = [np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape), x @ x]
+def exponentials(x: Any, xp: Any = np) -> Any:
+    """Body of expm, by NumPy or a module of its functions."""
+    if not x.size:
+        return x
+    size = xp.abs(x).sum(-2).max(-1)[..., None, None]
+    halvings = xp.ceil(xp.log2(xp.where(xp.isfinite(size) & (size > _PADE_RADIUS), size / _PADE_RADIUS, 1)))
+    x = x * xp.exp2(-halvings).astype(x.real.dtype)
+    powers = [xp.broadcast_to(xp.eye(x.shape[-1], dtype=x.dtype), x.shape), x @ x]
     for _ in range(5):
         powers.append(powers[-1] @ powers[1])
     even, odd = (sum(c * p for c, p in zip(_PADE[start::2], powers, strict=True)) for start in (0, 1))
     odd = x @ odd
-    y = np.linalg.solve(even - odd, even + odd)
-    for k in range(int(halvings.max(initial=0))):
-        y = np.where(k < halvings, y @ y, y)
+    y = xp.linalg.solve(even - odd, even + odd)
+    for k in range(int(halvings.max())):
+        y = xp.where(k < halvings, y @ y, y)
     return y
 
 
@@ -396,4 +400,4 @@ def expm(x: Any) -> Any:
 
     x: [..., M, M]. Returns [..., M, M]. Derivative: a block of the exponential of [[x^T, g], [0, x^T]] (Mathias 1996).
     """
-    return lapack(x, _expm, failure=lambda: errors.not_converged("expm", "x", x))
+    return lapack(x, exponentials, failure=lambda: errors.not_converged("expm", "x", x))

@@ -46,7 +46,7 @@ def captured(runtime, inputs=2, outputs=1):
 
 def call(captured, *addresses, start=0):
     """What was queued by a call with memory at these addresses."""
-    names = [slot.name for slot in (*captured.inputs, *captured.outputs)]
+    names = [slot.name for slot in captured.slots]
     before = len(captured.runtime.log)
     captured({name: (Memory(a - start, 0), start) for name, a in zip(names, addresses, strict=True)})
     return captured.runtime.log[before:]
@@ -141,6 +141,20 @@ def test_what_cuda_refuses_to_capture_is_launched(runtime):
     assert "Capture" in f.refusal and not f.graphs
 
 
+def test_what_is_read_and_written_is_copied_both_ways(runtime):
+    """A stretch of a program may find a part of a result and leave another part."""
+
+    def queue(places):
+        runtime.log.append(graph.address(places["output0"]))
+
+    f = graph.Captured(runtime, queue, [("output0", 8)], [("output0", 8)])
+    assert f.slots == f.inputs == f.outputs
+    for address in range(1, graph.MOVES + 4):
+        call(f, 100 * address)
+    staged = f.slots[0].staged.ptr
+    assert call(f, 9000) == [("copy", staged, 9000, 8, 7), ("replay", (staged,)), ("copy", 9000, staged, 8, 7)]
+
+
 def test_other_errors_are_not_hidden(runtime):
     f = captured(runtime)
     call(f, 1, 2, 3)
@@ -163,7 +177,7 @@ def test_a_program_from_beginning_to_end(monkeypatch):
     x = knp.ones((300, 40))
     traced = knet.jit(lambda x: knp.tanh(x).sum(axis=0) @ x.T).lower(x).traced
     program = graph.CudaProgram(optimize(traced), "device", runtime, ())
-    assert program.captured is not None and not program.on_host
+    assert len(program.captured) == len(program.parts) == 1 and not program.on_host
     layout = dense_layout((300, 40), knp.float32)
     argument = DeviceArray(DeviceBuffer(runtime, runtime.allocate(4 * 300 * 40), layout), "device")
     for _ in range(9):

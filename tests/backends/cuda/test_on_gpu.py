@@ -221,3 +221,50 @@ def test_an_index_out_of_bounds_is_raised_when_the_host_looks():
     with pytest.raises(IndexError, match="9"):
         f(x, knp.asarray([1, 9])).tolist()
     assert f(x, knp.asarray([1, 2])).tolist() == [1, 2]
+
+
+def test_a_program_with_calls_of_cupy_between_its_graphs(runtime):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 64)) + 8 * np.eye(64)
+
+    def f(x):
+        a = knp.linalg.inv(knp.tanh(x) @ x + 8 * knp.eye(64, dtype=x.dtype))
+        w, v = knp.linalg.eigh(a + a.T)
+        return (v * w) @ v.T - a, knp.fft.ifft(knp.fft.fft(a)).real
+
+    want = [np.asarray(y) for y in f(knp.asarray(x, device="cpu"))]
+    compiled, before = knet.jit(f), runtime.replayed
+    for _ in range(8):
+        for got, y in zip(compiled(knp.asarray(x)), want):
+            np.testing.assert_allclose(np.asarray(got), y, rtol=1e-9, atol=1e-12)
+    assert runtime.replayed > before
+
+
+@pytest.mark.parametrize("dtype, eps", [("float32", 1e-5), ("float16", 4e-3), ("bfloat16", 3e-2)])
+@pytest.mark.parametrize("groups, stride, dilation", [(1, 1, 1), (2, 2, 1), (1, 1, 2)])
+@pytest.mark.parametrize("last", [False, True])
+def test_convolutions_by_cudnn(monkeypatch, dtype, eps, groups, stride, dilation, last):
+    from knet.backends.cuda import cudnn
+
+    if cudnn.library() is None:
+        pytest.skip('cuDNN is absent: pip install "knet[cudnn]"')
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((4, 8, 19, 17)), rng.standard_normal((16, 8 // groups, 3, 3))
+
+    def f(x, w):
+        options = {"stride": stride, "padding": 1, "dilation": dilation, "groups": groups}
+        return knet.value_and_grad(
+            lambda x, w: knp.sum(nn.conv(x, w, **options).astype("float32") ** 2), argnums=(0, 1)
+        )(x, w)
+
+    def result():
+        a = knp.asarray(x.transpose(0, 2, 3, 1).copy()).astype(dtype) if last else knp.asarray(x).astype(dtype)
+        a = knp.permute_dims(a, (0, 3, 1, 2)) if last else a
+        value, (gx, gw) = knet.jit(f)(a, knp.asarray(w).astype(dtype))
+        return [np.asarray(y).astype(np.float64) for y in (value, gx, gw)]
+
+    got, again = result(), result()
+    monkeypatch.setenv("KNET_CUDNN", "0")
+    for y, same, want in zip(got, again, result()):
+        np.testing.assert_array_equal(y, same)
+        assert np.abs(y - want).max() < eps * np.abs(want).max()

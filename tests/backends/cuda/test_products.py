@@ -97,6 +97,12 @@ def test_other_dtypes_are_kernels(dtype):
     assert "cublas" not in names(lowered(((2, 3), None), ((3, 4), None), dtype=dtype))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, "bfloat16", np.float64])
+def test_halves_are_not_widened_first(dtype):
+    (item,) = lowered(((20, 30), None), ((30, 40), None), dtype=np.dtype(dtype))
+    assert item.name == f"cublas_gemm_{np.dtype(dtype)}"
+
+
 def test_nothing_to_add_up_is_not_asked_of_cublas():
     assert "cublas" not in names(lowered(((2, 0), None), ((0, 4), None)))
 

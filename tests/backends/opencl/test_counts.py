@@ -111,3 +111,13 @@ def test_memory_that_is_kept_is_noticed(runtime):
     used = memory.used()
     kept += [run() for _ in range(10)]
     assert memory.used() - used >= 10 * kept[0].nbytes
+
+
+def test_a_profile_has_a_row_for_each_launch(backend):
+    x = knp.ones((64, 32))
+    step = knet.jit(lambda x: knp.tanh(x @ x.T).sum(axis=1))
+    rows = step.profile(x, repeats=2)
+    assert [row.text for row in rows] == list(step.lower(x).kernels)
+    assert all(row.seconds > 0 and row.nbytes > 0 for row in rows)
+    assert sum(row.flops for row in rows) == 2 * 64 * 32 * 64
+    assert step(x).shape == (64,)

@@ -9,6 +9,7 @@ from knet.core import dtypes
 from knet.core.ops import conv as ops
 
 from .launching import TARGETS, lowered, run
+from .thorough import combinations
 
 
 def case(x, w, stride=1, padding=0, dilation=1, groups=1):
@@ -81,18 +82,28 @@ def check(name, x, w, params, dtype, form, literal):
 NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 
 
-@pytest.mark.parametrize("literal", [True, False], ids=["literal", "eager"])
-@pytest.mark.parametrize("form", TARGETS)
-@pytest.mark.parametrize("geometry", CASES)
-@pytest.mark.parametrize("name", NAMES)
+EAGER = ("lenet1", "dilated_strided", "grouped")
+# A geometry for each further dtype: one that is copied into tiles, and one that is not.
+DTYPES = {
+    "float64": "lenet1", "float16": "lenet1", "bfloat16": "dilated_strided",
+    "int8": "lenet1", "uint16": "dilated_strided", "int64": "dilated_strided",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "geometry", "form", "literal"),
+    combinations(NAMES, CASES, TARGETS, (True, False), default=lambda _n, geo, _f, literal: literal or geo in EAGER),
+)
 def test_geometries(name, geometry, form, literal):
     check(name, *CASES[geometry], "float32", form, literal)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16", "int8", "uint16", "int64"])
-@pytest.mark.parametrize("form", TARGETS)
-@pytest.mark.parametrize("geometry", ["lenet1", "dilated_strided"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "geometry", "form", "dtype"),
+    combinations(
+        NAMES, ("lenet1", "dilated_strided"), TARGETS, DTYPES, default=lambda _n, geo, _f, dtype: geo == DTYPES[dtype]
+    ),
+)
 def test_dtypes(name, geometry, form, dtype):
     check(name, *CASES[geometry], dtype, form, True)
 

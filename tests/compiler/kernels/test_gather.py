@@ -8,6 +8,8 @@ from knet.compiler.kernels.gather import GENERATORS
 from knet.core import dtypes
 from knet.core.ops import index, segment
 
+from .thorough import combinations
+
 BOTH = [(form, literal) for form in TARGETS for literal in (False, True)]
 DTYPES = ["bool", "int8", "int64", "uint32", "float16", "bfloat16", "float32", "float64", "complex64", "complex128"]
 
@@ -31,11 +33,15 @@ def check(op, arrays, params, form, literal, bases=None):
     return lowering
 
 
-@pytest.mark.parametrize("form, literal", BOTH)
 @pytest.mark.parametrize(
-    "rows, ids, rest", [(1, (), ()), (7, (5,), (3,)), (97, (13, 3), (67,)), (5, (0,), (2,)), (41, (257,), ())]
-)
-def test_take_and_put(form, literal, rows, ids, rest):
+    "sizes, form, literal",
+    combinations(
+        [(1, (), ()), (7, (5,), (3,)), (97, (13, 3), (67,)), (5, (0,), (2,)), (41, (257,), ())], TARGETS,
+        (False, True), default=lambda sizes, _form, literal: literal or sizes[0] == 97,
+    ),
+)  # fmt: skip
+def test_take_and_put(sizes, form, literal):
+    rows, ids, rest = sizes
     x, where = numbers((rows, *rest), "float32"), ids_of(ids, rows)
     u = numbers((*ids, *rest), "float32", 2)
     check(index.take, [x, where], {}, form, literal)
@@ -66,10 +72,16 @@ def test_dtypes_of_indices(form, dtype):
     check(index.take, [x.astype(np.complex64), ids_of((20,), 50, dtype)], {}, form, True)
 
 
-@pytest.mark.parametrize("form, literal", BOTH)
-@pytest.mark.parametrize("rows, n, d", [(65, 2048, 16), (3000, 300, 40), (3, 40, 1000), (600, 700, 1)])
-def test_sums_of_repeated_rows(form, literal, rows, n, d):
+@pytest.mark.parametrize(
+    "sizes, form, literal",
+    combinations(
+        [(65, 2048, 16), (3000, 300, 40), (3, 40, 1000), (600, 700, 1)], TARGETS, (False, True),
+        default=lambda sizes, _form, literal: literal or sizes[0] == 65,
+    ),
+)  # fmt: skip
+def test_sums_of_repeated_rows(sizes, form, literal):
     """Rows are added in the order of the indices: in float32 another order would give other digits."""
+    rows, n, d = sizes
     rng = np.random.default_rng(5)
     x, u = (rng.standard_normal(s).astype(np.float32) for s in ((rows, d), (n, d)))
     where = rng.integers(0, min(rows, 20), n)
@@ -97,9 +109,14 @@ def test_nan_of_a_segment(form, largest):
     check(segment.segment_extremum, [x, ids_of((40,), 6) % 5], {"count": 6, "largest": largest}, form, False)
 
 
-@pytest.mark.parametrize("form, literal", BOTH)
-@pytest.mark.parametrize("name", ["take", "put", "put_add", "wrap_index", "segment_extremum"])
-def test_first_index_out_of_bounds(form, literal, name):
+@pytest.mark.parametrize(
+    "name, form, literal",
+    combinations(
+        ["take", "put", "put_add", "wrap_index", "segment_extremum"], TARGETS, (False, True),
+        default=lambda name, _form, literal: literal or name in ("take", "put_add"),
+    ),
+)  # fmt: skip
+def test_first_index_out_of_bounds(name, form, literal):
     where = ids_of((3000,), 9)
     where[[100, 700, 2999]] = 12, -10, 9
     x, u = numbers((9, 2), "float32"), numbers((3000, 2), "float32", 2)

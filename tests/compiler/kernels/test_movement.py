@@ -8,6 +8,8 @@ from knet.compiler.kernels.movement import GENERATORS, copy
 from knet.core import dtypes
 from knet.core.ops import shape as shape_ops
 
+from .thorough import combinations
+
 DTYPES = ["bool", "int8", "uint16", "float16", "bfloat16", "float32", "int64", "complex64", "complex128"]
 
 
@@ -34,10 +36,14 @@ def views(x):
     }
 
 
-@pytest.mark.parametrize("form", TARGETS)
-@pytest.mark.parametrize("literal", [False, True])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (37, 2, 67), (5, 41, 130)])
-def test_copy_of_views(form, literal, shape):
+@pytest.mark.parametrize(
+    "shape, form, literal",
+    combinations(
+        [(1, 1, 1), (3, 5, 7), (37, 2, 67), (5, 41, 130)], TARGETS, (False, True),
+        default=lambda shape, _form, literal: literal or shape in [(3, 5, 7), (5, 41, 130)],
+    ),
+)  # fmt: skip
+def test_copy_of_views(shape, form, literal):
     x = numbers(shape, "int32")
     for name, view in views(x).items():
         lowering = Lowering(TARGETS[form], literal)
@@ -112,9 +118,12 @@ SLICES = [  # shape, sizes, starts, steps
 ]
 
 
-@pytest.mark.parametrize("form, literal", BOTH)
-@pytest.mark.parametrize("shape, sizes, starts, steps", SLICES)
-def test_unslice_and_update_slice(form, literal, shape, sizes, starts, steps):
+@pytest.mark.parametrize(
+    "case, form, literal",
+    combinations(SLICES, TARGETS, (False, True), default=lambda case, _f, literal: literal or case in SLICES[-3:]),
+)
+def test_unslice_and_update_slice(case, form, literal):
+    shape, sizes, starts, steps = case
     params = {"starts": starts, "steps": steps}
     x, u = numbers(shape, "int32"), numbers(sizes, "int32", 1)
     lowering = check("unslice", shape_ops.unslice, [u], {"shape": shape, **params}, form, literal)

@@ -9,6 +9,8 @@ from knet.compiler.kernels.sort import GENERATORS
 from knet.core import dtypes
 from knet.core.ops import sort
 
+from .thorough import combinations
+
 BOTH = [(form, literal) for form in TARGETS for literal in (False, True)]
 DTYPES = ["bool", "int8", "uint8", "int16", "uint32", "int64", "uint64", "float16", "bfloat16", "float32", "float64"]
 
@@ -55,9 +57,11 @@ def test_dtypes(form, dtype):
     check(sort.top_places, x, {"k": 9}, form, False)
 
 
-@pytest.mark.parametrize("form, literal", BOTH)
-@pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_long_lines(form, literal, dtype):
+@pytest.mark.parametrize(
+    "dtype, form, literal",
+    combinations(["float32", "int64"], TARGETS, (False, True), default=lambda dtype, _f, _l: dtype == "float32"),
+)
+def test_long_lines(dtype, form, literal):
     for n in (2048, 2049, 20011):
         x = numbers((2, n), dtype)
         lowering = check(sort.argsort, x, {"axis": 1}, form, literal)

@@ -7,14 +7,14 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ....compiler.graph import Graph
 from ....compiler.layout import Buffer, Ref, nbytes_of
 from ....compiler.plan.donate import share
-from ....compiler.plan.items import Begin, End, HostCall
+from ....compiler.plan.items import Begin, End, HostCall, Timing
 from ....compiler.plan.loops import Loop
 from ....core.array import DeviceArray
 from ....core.primitive import Primitive
@@ -50,15 +50,6 @@ def _holds_empty(graph: Graph) -> bool:
     values = [*graph.inputs, *graph.constants, *(y for node in graph.nodes for y in node.results)]
     bodies = (body for node in graph.nodes for body in getattr(node.op, "graphs", ()))
     return any(x.size == 0 for x in values) or any(map(_holds_empty, bodies))
-
-
-class Timing(NamedTuple):
-    """What a group of calls computes, its seconds, floating-point operations of its products, bytes of its operands."""
-
-    text: str
-    seconds: float
-    flops: float
-    nbytes: int
 
 
 class Compiled:
