@@ -24,7 +24,6 @@ TARGETS = {
     "narrow": LOOPS._replace(vector=4),
     "items": ITEMS,
 }
-FORMS = [pytest.param(TARGETS[name], literal, id=f"{name}-{literal}") for name in TARGETS for literal in (True, False)]
 MAIN = ("roomy", "items")
 BOTH = [pytest.param(TARGETS[name], literal, id=f"{name}-{literal}") for name in MAIN for literal in (True, False)]
 

@@ -7,7 +7,7 @@ from knet.compiler.kernels.kernel import Launch
 from knet.core import dtypes
 from knet.core.ops import pool as ops
 
-from .launching import TARGETS, lowered, run
+from .launching import TARGETS, functions, lowered, run
 from .thorough import thorough
 
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # bfloat16's comparisons with NaN
@@ -54,8 +54,11 @@ def inputs(shape, dtype, rng):
     return x.astype(dtype)
 
 
-def result(op, arrays, params, form, literal):
-    return run(lowered(lambda *a: op(*a, **params), arrays, form, literal), arrays, form)[0]
+def results(calls, form, literal):
+    """The result of each operation; their kernels are built as one program."""
+    lowerings = [lowered(lambda *a, op=op, p=p: op(*a, **p), arrays, form, literal) for op, arrays, p in calls]
+    functions([item for lowering in lowerings for item in lowering.items if isinstance(item, Launch)], form)
+    return [run(lowering, arrays, form)[0] for lowering, (_, arrays, _) in zip(lowerings, calls, strict=True)]
 
 
 def whole(shape, dtype, rng):
@@ -95,12 +98,12 @@ def test_maxima(dtype, geometry, form, literal):
     x = inputs(shape, dtype, rng)
     y = ops.max_pool.body(x, **params)
     g, t = whole(y.shape, dtype, rng), whole(shape, dtype, rng)  # whole numbers: sums are exact in any order
-    for name, arrays in (("max_pool", [x]), ("max_pool_grad", [g, x, y]), ("max_pool_gather", [t, x, y])):
-        op = getattr(ops, name)
-        got = result(op, arrays, params, form, literal)
+    operands = ((ops.max_pool, [x]), (ops.max_pool_grad, [g, x, y]), (ops.max_pool_gather, [t, x, y]))
+    calls = [(op, arrays, params) for op, arrays in operands]
+    for got, (op, arrays, _) in zip(results(calls, form, literal), calls, strict=True):
         assert got.dtype == dtype
         wide = np.float64 if dtype.itemsize < 8 else dtype  # NumPy does not find bfloat16's NaN
-        np.testing.assert_array_equal(got.astype(wide), op.body(*arrays, **params).astype(wide), err_msg=name)
+        np.testing.assert_array_equal(got.astype(wide), op.body(*arrays, **params).astype(wide), err_msg=op.name)
 
 
 def test_maxima_that_are_nowhere():
@@ -112,7 +115,7 @@ def test_maxima_that_are_nowhere():
     for form in TARGETS:
         for name, first in (("max_pool_grad", y.shape), ("max_pool_gather", shape)):
             arrays, op = [whole(first, "float32", rng), x, y], getattr(ops, name)
-            got = result(op, arrays, params, form, True)
+            (got,) = results([(op, arrays, params)], form, True)
             np.testing.assert_array_equal(got, op.body(*arrays, **params))
 
 
@@ -124,11 +127,10 @@ def test_means(dtype, geometry, form, literal, include):
     g = rng.standard_normal(ops.avg_pool.aval(x, **params).shape).astype(dtype)
     grad = {**params, "input_shape": shape}
     rtol = {2: 0.05, 4: 1e-5, 8: 1e-13}[dtype.itemsize]
-    for name, array, p in (("avg_pool", x, params), ("avg_pool_grad", g, grad)):
-        op = getattr(ops, name)
-        got = result(op, [array], p, form, literal)
+    calls = [(ops.avg_pool, [x], params), (ops.avg_pool_grad, [g], grad)]
+    for got, (op, (array,), p) in zip(results(calls, form, literal), calls, strict=True):
         expected = op.body(array.astype(np.float64), **p)
-        np.testing.assert_allclose(got.astype(np.float64), expected, rtol=rtol, atol=rtol, err_msg=name)
+        np.testing.assert_allclose(got.astype(np.float64), expected, rtol=rtol, atol=rtol, err_msg=op.name)
 
 
 def test_means_of_integers_are_left_to_the_host():

@@ -44,7 +44,8 @@ def test_keys_of_any_strides(form, literal):
     "sizes, dtype, form, literal",
     combinations(
         [((), ()), ((), (301,)), ((3, 1), (4,)), ((3, 4), ())], ["int64", "int32", "uint8", "uint64"], TARGETS,
-        (False, True), default=lambda sizes, dtype, _form, literal: dtype == "int64" if literal else sizes == ((3, 1), (4,)),
+        (False, True),
+        default=lambda sizes, dtype, _form, literal: dtype == "int64" if literal else sizes == ((3, 1), (4,)),
     ),
 )  # fmt: skip
 def test_derive_key(sizes, dtype, form, literal):
