@@ -52,7 +52,7 @@ PRODUCTS = {"matmul": matmul}
 class GemmFunction:
     """CLBlast's product for a dtype, in the place of a :class:`programs.Function`."""
 
-    __slots__ = ("gemms", "itemsize")
+    __slots__ = ("__weakref__", "gemms", "itemsize")
 
     def __init__(self, runtime: Any, kernel: Kernel) -> None:
         self.gemms = Gemms(runtime, kernel.name.removeprefix(_PREFIX))

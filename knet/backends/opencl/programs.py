@@ -33,7 +33,7 @@ class Function:
       items: local size.
     """
 
-    __slots__ = ("items", "kernel", "name", "program", "set")
+    __slots__ = ("__weakref__", "items", "kernel", "name", "program", "set")
 
     def __init__(self, program: Any, kernel: Kernel) -> None:
         self.program = program

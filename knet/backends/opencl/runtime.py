@@ -52,7 +52,8 @@ class OpenCLRuntime:
         self._transfers = Transfers(self.queue, self._memory, shared)
         self._options = build_options(choice.device)
         self.allocate = self._memory.allocate
-        self._functions: dict[str, Function | GemmFunction] = {}
+        # Whoever launches a function holds it: the code of a program that is gone goes, too.
+        self._functions: weakref.WeakValueDictionary[str, Function | GemmFunction] = weakref.WeakValueDictionary()
         self._lock = threading.RLock()
         _opened.add(self)
 
@@ -60,15 +61,18 @@ class OpenCLRuntime:
 
     def functions(self, kernels: Sequence[Kernel]) -> list[Function | GemmFunction]:
         with self._lock:
-            new = {kernel.name: kernel for kernel in kernels if kernel.name not in self._functions}
-            for name, kernel in new.items():
-                if not kernel.source:
-                    self._functions[name] = GemmFunction(self, kernel)
+            found = {k.name: f for k in kernels if (f := self._functions.get(k.name)) is not None}
+            new = {kernel.name: kernel for kernel in kernels if kernel.name not in found}
+            made: dict[str, Function | GemmFunction] = {
+                name: GemmFunction(self, kernel) for name, kernel in new.items() if not kernel.source
+            }
             if written := [kernel for kernel in new.values() if kernel.source]:
                 target = self.target
                 text = prelude(target.dialect, target.doubles, target.loops)
-                self._functions |= build(self._context, self._options, self.name, text, written)
-            return [self._functions[kernel.name] for kernel in kernels]
+                made |= build(self._context, self._options, self.name, text, written)
+            self._functions.update(made)
+            found |= made
+            return [found[kernel.name] for kernel in kernels]
 
     def launch(
         self,

@@ -121,3 +121,16 @@ def test_a_profile_has_a_row_for_each_launch(backend):
     assert all(row.seconds > 0 and row.nbytes > 0 for row in rows)
     assert sum(row.flops for row in rows) == 2 * 64 * 32 * 64
     assert step(x).shape == (64,)
+
+
+def test_kernels_of_a_function_that_is_gone_are_gone(runtime):
+    def known():
+        gc.collect()
+        return len(runtime._functions)
+
+    before = known()
+    step = knet.jit(lambda x: (knp.tanh(x) * 3.25 - x).sum(axis=1) / 7.75)
+    assert step(knp.ones((19, 23))).shape == (19,)
+    assert known() > before
+    del step
+    assert known() <= before + 1  # an array of ones may have one of its own
