@@ -23,10 +23,8 @@ F32, F64 = np.dtype("float32"), np.dtype("float64")
 SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (3,), (5,), (2, 3), (3, 1), (2, 0), (2, 1, 4))
 FULL = ((1,), (3,), (7,), (2, 3), (3, 1), (2, 1, 4), (3, 3))
 
-# Primitives, by the functions made of them, whose bound of 0 is that of the CPU, which has NumPy's or SciPy's.
-OWN = {name: name for name in ("cbrt", "erf", "expm1", "log10", "ndtr", "sin", "tan")} | {
-    "angle": "atan2", "float_power": "power",
-}  # fmt: skip
+# The elementary functions that decide the error of others made of them, where a backend has its own.
+OWN = {"angle": "atan2", "float_power": "power"}
 
 # --- elements ---------------------------------------------------------------------------------------------------------
 
