@@ -787,6 +787,13 @@ def mixed_devices(name: str, argnames: Sequence[str], args: Sequence[Any]) -> De
     )
 
 
+def no_float64(name: str) -> DTypeError:
+    return DTypeError(
+        f"{name}: the device does not compute with float64.\n"
+        f"  fix: compute in float32, x.astype('float32'), or on the host, x.to_device('cpu')."
+    )
+
+
 def missing_kernel(name: str, backend: str) -> MissingKernel:
     return MissingKernel(
         f"{name}: the {backend} backend has no kernel for it, and KNET_FALLBACK=error forbids the host.\n"

@@ -22,6 +22,8 @@ from knet import nn
 from knet.backends.cpu.compiled import team, toolchain
 from knet.compiler.device.memory import parse_limit
 from knet.compiler.kernels.kernel import Kernel
+from knet.compiler.kernels.lower import lower
+from knet.compiler.kernels.target import Target
 from knet.core import errors, primitive, registry
 from knet.core.errors import (
     DeviceError,
@@ -103,6 +105,15 @@ def failing_download():
 def not_opencl():
     opencl("runtime")
     opencl_runtime().functions([Kernel("pond", "KERNEL(1, 1, 1) pond(void) { water; }\n", (), (1, 1, 1), ())])
+
+
+def without_doubles():
+    target = Target("opencl", loops=False, items=64, units=4, local_bytes=1 << 15, doubles=False)
+    with knet.use_backend("cpu"):
+        x = knp.ones((3,), dtype=knp.float64)
+        graph = knet.trace(lambda x: x * x)(x)
+    assert lower(knet.trace(lambda x: x.astype(knp.float32) * 2)(x), target, True).items  # an argument may be one
+    lower(graph, target, literal=True)
 
 
 def not_compiled():
@@ -388,6 +399,7 @@ ROWS = [
      "device 'cpu:7': this backend has 1 device, numbered from 0"),
     ("mixed_devices", on_two_devices, DeviceError,
      f"add(x, y): x is on {HERE}, y is on pretended:0: all operands must be on one"),
+    ("no_float64", without_doubles, DTypeError, "multiply: the device does not compute with float64"),
     ("missing_kernel", without_kernel, MissingKernel, "sin: the pretended backend has no kernel for it"),
     ("no_compiler", without_compiler, DeviceError,
      "compiled programs: there is no program KNET_CC=/absent/cc"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...core import dtypes
+from ...core import dtypes, errors
 from ...core.ops import reduce
 from ..fuse import REDUCTIONS, Cluster
 from ..graph import Graph, Node, Value
@@ -82,15 +82,19 @@ class Lowering(plan.Lowering):
             return False
         return dtype.name in C_TYPES or dtype.name in HALF
 
+    def on_host(self, node: Node) -> None:
+        # A cast is how numbers among the arguments of a program, which are float64, reach the device.
+        if not self.target.doubles and node.op.name != "cast" and _has_kernel(node.op):
+            if any(x.dtype == dtypes.float64 for x in (*node.values, *node.results)):
+                raise errors.no_float64(node.op.name)
+        super().on_host(node)
+        self.items[-1].text = f"{node.op.name} by {self.target.aside(node)}"
+
     def fits(self, node: Node, y: Ref) -> bool:
         return node.op.name in GENERATORS or node.op.name in self.target.own
 
     def copy(self, x: Ref, y: Ref, text: str) -> None:
         movement.copy(self, x, y, text)
-
-    def on_host(self, node: Node) -> None:
-        super().on_host(node)
-        self.items[-1].text = f"{node.op.name} by {self.target.aside(node)}"
 
     def cluster(self, cluster: Cluster) -> None:
         inputs, outputs = self.operands(cluster)
@@ -106,6 +110,10 @@ class Lowering(plan.Lowering):
         generate = GENERATORS.get(node.op.name)
         if generate is None or not generate(self, node):
             self.on_host(node)
+
+
+def _has_kernel(op: Any) -> bool:
+    return op in REDUCTIONS or bool(getattr(op, "c", "")) or getattr(op, "name", "") in GENERATORS
 
 
 GENERATORS: dict[str, Callable[[Lowering, Node], bool]] = {
