@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...core import dtypes
 from ...core.aval import size_of
 from ...core.ops import segment
 from ..graph import Node, Value
-from ..layout import VIEWS, Ref, reshaped
+from ..layout import Ref, reshaped
+from ..plan.lowering import is_zero
 from ..scalar import C_TYPES, HALF, c_type, literal, loaded, stored
 from .kernel import Writer
 from .places import SMALL
@@ -93,7 +92,7 @@ def _put(lowering: Any, node: Node, raw: bool, then: Callable[[str, str], str]) 
     ids = vector(lowering, lowering.ref(node.operands[1]))
     u = matrix(lowering, lowering.ref(node.operands[2]), ids.size, d)
     w = lowering.writer(node.op.name, raw)
-    if _is_zero(lowering, node.operands[0]) and not raw:
+    if is_zero(lowering.graph, node.operands[0]) and not raw:
         y = lowering.result(node.results[0])
         _launch(lowering, w, ids, u, y, _Update(lambda _r, _j: "0", then), (count, d))
         return True
@@ -226,17 +225,6 @@ def vector(lowering: Any, x: Ref) -> Ref:
 def _computed(lowering: Any, dtype: Any) -> bool:
     """Whether the device computes with a dtype."""
     return (dtype.name in C_TYPES or dtype.name in HALF) and (dtype != dtypes.float64 or lowering.target.doubles)
-
-
-def _is_zero(lowering: Any, x: Value) -> bool:
-    """Whether an operand is a constant of zeros."""
-    while x.node is not None and x.node.op in VIEWS:
-        x = x.node.operands[0]
-    constant = lowering.graph.constants.get(x)
-    if constant is None:
-        return False
-    array = np.asarray(constant._host("a constant"))
-    return not array.any() and (not dtypes.is_differentiable(array.dtype) or not np.signbit(array).any())
 
 
 GENERATORS = {"put": put, "put_add": put_add, "segment_extremum": segment_extremum}

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from ...core import ShapedArray
+from ...core import ShapedArray, dtypes
 from ...core.device import from_numpy
 from ...core.ops import shape
 from ..decompose import decompose
 from ..fuse import Cluster, fuse, origin
 from ..graph import Graph, Node, Value
-from ..layout import ALIASES, Buffer, Ref, base, nbytes_of, unreshaped, unstacked, view
+from ..layout import ALIASES, VIEWS, Buffer, Ref, base, nbytes_of, unreshaped, unstacked, view
 from . import movement
 from .items import HostCall
 
@@ -28,6 +28,17 @@ class Shared:
     def __init__(self) -> None:
         self.constants: list[Any] = []
         self.numbers = itertools.count()
+
+
+def is_zero(graph: Graph, x: Value) -> bool:
+    """Whether a value is a constant of zeros, none of them -0.0."""
+    while x.node is not None and x.node.op in VIEWS:
+        x = x.node.operands[0]
+    constant = graph.constants.get(x)
+    if constant is None:
+        return False
+    array = np.asarray(constant._host("a constant"))
+    return not array.any() and (not dtypes.is_differentiable(array.dtype) or not np.signbit(array).any())
 
 
 class Lowering:

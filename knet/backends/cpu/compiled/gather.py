@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ....compiler.graph import Node, Value
-from ....compiler.layout import VIEWS, Ref, dense_strides, reshaped
+from ....compiler.layout import Ref, dense_strides, reshaped
+from ....compiler.plan.lowering import is_zero
 from ....compiler.scalar import C_TYPES, c_type
 from ....core.aval import size_of
 from .kernel import Kernel, Phase
@@ -69,7 +68,7 @@ def put(lowering: Any, node: Node) -> Generated | None:
     if not _known(node.operands[1]) or (add and node.results[0].dtype.name not in C_TYPES):
         return None
     rows, d = node.results[0].shape[0], size_of(node.results[0].shape[1:])
-    clear = _is_zero(lowering, node.operands[0])
+    clear = is_zero(lowering.graph, node.operands[0])
     name = lowering.shared.name()
     x = _matrix(lowering, lowering.ref(node.operands[0]), rows, d)
     ids = _vector(lowering, lowering.ref(node.operands[1]))
@@ -134,14 +133,3 @@ def _matrix(lowering: Any, x: Ref, rows: int, columns: int) -> Ref:
 def _vector(lowering: Any, ids: Ref) -> Ref:
     result = reshaped(ids, (ids.size,)) or Ref(lowering.dense(ids).buffer, (ids.size,))
     return result if ids.size != 1 else Ref(result.buffer, (1,), dense_strides((1,)), result.offset)
-
-
-def _is_zero(lowering: Any, x: Value) -> bool:
-    """Whether an operand is a constant of zeros."""
-    while x.node is not None and x.node.op in VIEWS:
-        x = x.node.operands[0]
-    constant = lowering.graph.constants.get(x)
-    if constant is None:
-        return False
-    array = np.asarray(constant._host("a constant"))
-    return not array.any() and (array.dtype.kind != "f" or not np.signbit(array).any())

@@ -5,39 +5,21 @@ Neighbouring loops that every array runs through evenly are one. The outermost l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ....compiler.fuse import Axes, Cluster
 from ....compiler.graph import Node, Value
 from ....compiler.layout import Ref, dense_strides
+from ....compiler.plan import strides
+from ....compiler.plan.strides import Loop
 from ....compiler.scalar import c_type
 
 
-class Access:
+class Access(strides.Access):
     """An array that the nest reads or writes: pointer to its first element, C type, strides by dim."""
 
     def __init__(self, pointer: str, ref: Ref, axes: Axes) -> None:
+        super().__init__(ref, axes)
         self.pointer = pointer
-        self.ref = ref
         self.type = c_type(ref.dtype)
-        self.dtype = ref.dtype
-        self.strides: dict[int, int] = {}
-        for d, step, n in zip(axes, ref.strides, ref.shape, strict=True):
-            if d is not None and n != 1:
-                self.strides[d] = step
-
-
-class Loop:
-    """One loop of the nest: its extent, the dims merged in it (outermost first), its variable."""
-
-    def __init__(self, dims: Sequence[int], extent: int) -> None:
-        self.dims = tuple(dims)
-        self.extent = extent
-        self.variable = ""
-
-    def step(self, access: Access) -> int:
-        """Elements between neighbours: those of the innermost dim."""
-        return access.strides.get(self.dims[-1], 0) if self.dims else 0
 
 
 class Order:
